@@ -1,0 +1,250 @@
+//! The configuration as used: every value checked, every default filled in.
+//!
+//! Built only by [`super::load`]; the rest of the program takes an `Arc<Config>` and never sees a file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All that the proxy needs to know to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where the admin HTTP server will listen (not served yet).
+    pub admin_listen: SocketAddr,
+    /// Worker threads of the data plane (1..=64).
+    pub workers: u16,
+    /// How long SIGTERM waits for transactions to end.
+    pub shutdown_grace: Duration,
+    /// What is logged.
+    pub log: Log,
+    /// How clients log in.
+    pub auth: Auth,
+    /// Sockets of both sides.
+    pub net: Net,
+    /// Bounds on what a client may make the proxy hold.
+    pub limits: Limits,
+    /// Named databases, and the one for every other name.
+    pub databases: Databases,
+    /// Clients that log in with SCRAM, and settings of single users.
+    pub users: HashMap<String, User>,
+}
+
+/// Logging to standard error.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Least severe level that is written.
+    pub level: LogLevel,
+}
+
+/// Levels of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How clients log in.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// What a client must prove.
+    pub method: AuthMethod,
+    /// With `trust`: also clients that are not on a loopback address or Unix socket.
+    pub trust_remote: bool,
+    /// Key from which the answers to unknown users are derived (mock SCRAM salt); random at each start.
+    pub mock_key: [u8; 32],
+}
+
+/// What a client must prove at login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// Nothing.
+    Trust,
+    /// Its password, by SCRAM-SHA-256 (RFC 7677).
+    ScramSha256,
+}
+
+/// Sockets of both sides.
+#[derive(Clone, Debug)]
+pub struct Net {
+    /// TCP keepalive: idle time before the first probe; `None`: off.
+    pub keepalive: Option<Duration>,
+    /// TCP_USER_TIMEOUT: unacknowledged data for so long ends a connection; `None`: the kernel's own.
+    pub user_timeout: Option<Duration>,
+    /// Length of the listener's queue.
+    pub backlog: u32,
+}
+
+/// Bounds. Hitting one gives a clear error and is counted.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Clients at once, those that are logging in included.
+    pub clients: usize,
+    /// From the first byte (or connect) to the end of the login.
+    pub login_timeout: Duration,
+    /// A client message that must be read whole (a statement) may be so long; longer ones are
+    /// relayed unread and keep the server connection with the client.
+    pub statement_bytes: usize,
+    /// Replies that one server connection may owe before the client is read no further.
+    pub pipeline_depth: usize,
+    /// Longest time with an open transaction and no message from the client; `None`: no limit.
+    pub idle_transaction: Option<Duration>,
+    /// Distinct startup settings remembered per pool (their ParameterStatus values).
+    pub startup_variants: usize,
+}
+
+/// Named databases and `*`.
+#[derive(Clone, Debug, Default)]
+pub struct Databases {
+    /// By the name that clients give.
+    pub named: BTreeMap<String, Database>,
+    /// For every other name: its `dbname` is the client's unless set.
+    pub any: Option<Database>,
+}
+
+/// Where a database is and how it is pooled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Database {
+    /// The server's address.
+    pub address: Address,
+    /// Database name on the server; `None`: the name that the client gave.
+    pub dbname: Option<String>,
+    /// Log in on the server as this user, whoever the client is.
+    pub user: Option<String>,
+    /// Password for `user`.
+    pub password: Option<Secret>,
+    /// How its server connections are pooled.
+    pub pool: PoolSettings,
+}
+
+/// Address of a PostgreSQL server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// Host name or address, and port.
+    Tcp {
+        /// Name or address; resolved at each dial.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A Unix-domain socket, `.s.PGSQL.5432` included.
+    Unix(PathBuf),
+}
+
+/// Settings of a pool: one pool per database and server user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolSettings {
+    /// When a server connection comes back.
+    pub mode: PoolMode,
+    /// Server connections at most.
+    pub size: usize,
+    /// Server connections kept open, once the pool is in use.
+    pub min: usize,
+    /// Further server connections when a client has waited for `reserve_after`.
+    pub reserve: usize,
+    /// Waiting time that opens the reserve.
+    pub reserve_after: Duration,
+    /// Longest wait for a server connection.
+    pub wait_timeout: Duration,
+    /// Clients that may wait at once.
+    pub waiters: usize,
+    /// Longest time to connect and log in on the server.
+    pub connect_timeout: Duration,
+    /// First pause after a failed dial; doubles up to `retry_max`.
+    pub retry_min: Duration,
+    /// Longest pause between dials.
+    pub retry_max: Duration,
+    /// An idle server connection is closed after this; `None`: never.
+    pub idle_timeout: Option<Duration>,
+    /// A server connection is closed this long after its login, when it is next idle; `None`: never.
+    pub max_age: Option<Duration>,
+}
+
+/// When a server connection comes back to its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PoolMode {
+    /// When the client leaves.
+    Session,
+    /// At the end of each transaction.
+    Transaction,
+    /// At the end of each statement; transaction blocks are refused.
+    Statement,
+}
+
+/// A user known to the proxy.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Name that the client gives.
+    pub name: String,
+    /// Password, or SCRAM verifier (`SCRAM-SHA-256$...`).
+    pub password: Option<Secret>,
+    /// Log in on the server as this user instead of `name`.
+    pub server_user: Option<String>,
+    /// Password for the server; a plain `password` serves when this is not set.
+    pub server_password: Option<Secret>,
+    /// Pool mode of this user, before the database's.
+    pub pool_mode: Option<PoolMode>,
+    /// Pool size of this user, before the database's.
+    pub pool_size: Option<usize>,
+}
+
+/// A password or verifier. `Debug` and `Display` print stars.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself: never log it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl std::fmt::Display for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Databases {
+    /// The database for the name that a client gave.
+    pub fn find(&self, name: &str) -> Option<&Database> {
+        self.named.get(name).or(self.any.as_ref())
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl PoolMode {
+    /// As written in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Transaction => "transaction",
+            Self::Statement => "statement",
+        }
+    }
+}
