@@ -1,0 +1,10 @@
+//! Sockets of both sides: what is the same for TCP and Unix-domain sockets.
+
+mod socket;
+pub mod stream;
+
+pub use socket::{bind, tune};
+pub use stream::Stream;
+
+/// Bytes read at once. Measured: 16 KiB is best for bulk results, more spills the cache.
+pub const CHUNK_BYTES: usize = 16 * 1024;

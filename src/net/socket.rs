@@ -1,0 +1,36 @@
+//! Options of sockets: no delay, keepalive, user timeout, the listener's backlog.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::Stream;
+use crate::config::Net;
+
+/// Sets what a connected socket needs. A socket that refuses an option still works.
+pub fn tune(stream: &Stream, options: &Net) {
+    let Stream::Tcp(stream) = stream else { return };
+    let socket = SockRef::from(stream);
+    let mut results = vec![socket.set_tcp_nodelay(true)];
+    if let Some(idle) = options.keepalive {
+        results.push(socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)));
+    }
+    #[cfg(target_os = "linux")]
+    if options.user_timeout.is_some() {
+        results.push(socket.set_tcp_user_timeout(options.user_timeout));
+    }
+    for error in results.into_iter().filter_map(Result::err) {
+        tracing::debug!(%error, "socket option refused");
+    }
+}
+
+/// A listening socket.
+pub fn bind(address: SocketAddr, options: &Net) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
