@@ -1,0 +1,3 @@
+//! What the proxy tells its operators.
+
+pub mod logging;
