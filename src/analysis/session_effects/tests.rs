@@ -1,0 +1,315 @@
+//! Statements and what they leave behind.
+
+use proptest::prelude::*;
+
+use super::Effect::{
+    AdvisoryLock, ForeignSession, HoldCursor, Listen, Load, Prepare, Process, Setting, Temporary,
+    Unknown,
+};
+use super::{Effect, Effects, session_effects};
+use crate::analysis::lexer::Lexer;
+
+fn check(table: &[(&str, &[Effect])]) {
+    for (text, expected) in table {
+        let found: Vec<_> = session_effects(text.as_bytes()).iter().collect();
+        assert_eq!(found, *expected, "{text}");
+    }
+}
+
+#[test]
+fn settings() {
+    check(&[
+        ("SET x = 1", &[Setting]),
+        ("set x to 1", &[Setting]),
+        ("SeT \"x\" = 1", &[Setting]),
+        ("SET SESSION x = 1", &[Setting]),
+        ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", &[Setting]),
+        ("SET SESSION AUTHORIZATION bob", &[Setting]),
+        ("SET ROLE bob", &[Setting]),
+        ("SET TIME ZONE 'UTC'", &[Setting]),
+        ("SET NAMES 'utf8'", &[Setting]),
+        ("SET XML OPTION DOCUMENT", &[Setting]),
+        ("SET LOCAL x = 1", &[]),
+        ("SET LOCAL ROLE bob", &[]),
+        ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", &[]),
+        ("SET CONSTRAINTS ALL DEFERRED", &[]),
+        ("SET local.x = 1", &[Setting]),
+        ("SET transaction.x TO 1", &[Setting]),
+        ("SET constraints . x = 1", &[Setting]),
+        ("SET local TO 1", &[Setting]),
+        ("/* a */ SET/**/x/**/=/**/1", &[Setting]),
+        ("-- a\r\nSET\r\nx = 1", &[Setting]),
+        ("-- a\rSET x = 1", &[Setting]),
+        ("-- SET x = 1", &[]),
+        ("/* /* */ SET x = 1; */ SELECT 1", &[]),
+        ("SELECT 1;;SET x=1", &[Setting]),
+        ("SELECT 1; SELECT 2", &[]),
+        ("SELECT 'a'; SET x = 'b'", &[Setting]),
+        ("SELECT '; SET x = 1'", &[]),
+        ("SELECT 'a''; SET x = 1; --'", &[]),
+        (r"SELECT E'\'; SET x = 1'", &[]),
+        ("SELECT $$; SET x = 1$$", &[]),
+        ("SELECT $a$ $$; SET x = 1 $a$", &[]),
+        ("SELECT \"; SET x = 1\"", &[]),
+        ("SELECT 1 +/* */ 2; SET x = 1", &[Setting]),
+        ("SELECT 1 +-- ;SET x = 1\n 2", &[]),
+        ("RESET x", &[]),
+        ("RESET ALL; DISCARD ALL; SHOW x", &[]),
+        ("UPDATE t SET x = 1", &[]),
+        ("INSERT INTO t VALUES (1) ON CONFLICT DO UPDATE SET x = 1", &[]),
+        ("ALTER SYSTEM SET x = 1", &[]),
+        ("ALTER ROLE bob SET x = 1", &[]),
+        ("CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM a; UPDATE t SET x = 1)", &[]),
+        ("CREATE FUNCTION f() RETURNS int SET x = 1 AS 'SELECT 1' LANGUAGE sql", &[]),
+        ("\u{feff}SET x = 1", &[]),
+        ("", &[]),
+        (" ;; ", &[]),
+    ]);
+}
+
+#[test]
+fn functions_that_set() {
+    check(&[
+        ("SELECT set_config('a', 'b', false)", &[Setting]),
+        ("SELECT set_config('a', 'b', true)", &[]),
+        ("SELECT pg_catalog.set_config('a', 'b', TRUE)", &[]),
+        ("SELECT SET_CONFIG ('a', 'b', /* c */ true /* d */)", &[]),
+        ("SELECT set_config('a', f(1, true), false)", &[Setting]),
+        ("SELECT set_config('a', f(1, false), true)", &[]),
+        ("SELECT set_config('a', (ARRAY['x', 'y'])[1], true)", &[]),
+        ("SELECT set_config('a', 'b', $1)", &[Setting]),
+        ("SELECT set_config('a', 'b', not true)", &[Setting]),
+        ("SELECT set_config('a', 'b', true = false)", &[Setting]),
+        ("SELECT set_config('a', 'b', (true))", &[Setting]),
+        ("SELECT set_config('a', 'b', 'true')", &[Setting]),
+        ("SELECT set_config('a', set_config('b', 'c', true), true)", &[Setting]),
+        ("SELECT set_config('a', 'b', true), set_config('a', 'b', false)", &[Setting]),
+        ("SELECT \"set_config\"('a', 'b', false)", &[Setting]),
+        ("SELECT set_config FROM t", &[]),
+        ("SELECT set_config, (1) FROM t", &[]),
+        ("SELECT 'set_config(1)'", &[]),
+        ("SELECT set_config('a'", &[Setting]),
+        ("SELECT set_config('a', 'b', true; SELECT 1", &[Setting]),
+        ("SELECT set_limit(0.5)", &[Setting]),
+        ("SELECT setseed(0.5)", &[Setting, Process]),
+        ("SELECT pg_replication_origin_session_setup('o')", &[Setting, Process]),
+    ]);
+}
+
+#[test]
+fn relations_and_cursors() {
+    check(&[
+        ("CREATE TEMP TABLE t (a int)", &[Temporary]),
+        ("CREATE TEMPORARY TABLE t (a int) ON COMMIT DROP", &[Temporary]),
+        ("CREATE LOCAL TEMP TABLE t ()", &[Temporary]),
+        ("create global temporary table t ()", &[Temporary]),
+        ("CREATE OR REPLACE TEMP VIEW v AS SELECT 1", &[Temporary]),
+        ("CREATE /* a */ OR /* b */ REPLACE -- c\n TEMP VIEW v AS SELECT 1", &[Temporary]),
+        ("CREATE TABLE temp (a int)", &[]),
+        ("CREATE TABLE t AS SELECT temp FROM weather", &[]),
+        ("SELECT 1 INTO TEMP t", &[Temporary]),
+        ("WITH a AS (SELECT 1) SELECT * INTO LOCAL TEMPORARY TABLE t FROM a", &[Temporary]),
+        ("SELECT 1 INTO TABLE TEMP t", &[Temporary]),
+        ("SELECT 1 INTO t", &[]),
+        ("INSERT INTO temp VALUES (1)", &[]),
+        ("WITH a AS (INSERT INTO temp VALUES (1) RETURNING 1) SELECT 1", &[]),
+        ("SELECT * FROM pg_temp.t", &[Temporary]),
+        ("SELECT * FROM \"pg_temp_3\".t", &[Temporary]),
+        ("SELECT * FROM PG_TEMP . t", &[Temporary]),
+        ("SELECT pg_template FROM t", &[]),
+        ("CREATE FUNCTION pg_temp.f() RETURNS int AS $$ SELECT 1 $$ LANGUAGE sql", &[Temporary]),
+        ("GRANT CREATE, TEMP ON DATABASE d TO bob", &[]),
+        ("DISCARD TEMP", &[]),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", &[HoldCursor]),
+        ("DECLARE \"c\" NO SCROLL CURSOR WITH /**/ HOLD FOR SELECT 1", &[HoldCursor]),
+        ("DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1", &[]),
+        ("DECLARE c CURSOR FOR WITH hold AS (SELECT 1) SELECT * FROM hold", &[]),
+        ("WITH hold AS (SELECT 1) SELECT * FROM hold", &[]),
+        ("EXPLAIN ANALYZE CREATE TEMP TABLE x AS SELECT 1", &[Temporary]),
+        ("EXPLAIN (ANALYZE, VERBOSE) SELECT 1 INTO TEMP x", &[Temporary]),
+        ("EXPLAIN (ANALYZE) DECLARE c CURSOR WITH HOLD FOR SELECT 1", &[HoldCursor]),
+        ("EXPLAIN (ANALYZE, VERBOSE) EXECUTE q", &[]),
+        ("EXPLAIN SELECT 1", &[]),
+    ]);
+}
+
+#[test]
+fn everything_else() {
+    check(&[
+        ("LISTEN a", &[Listen]),
+        ("listen \"a b\"", &[Listen]),
+        ("UNLISTEN a; NOTIFY a", &[]),
+        ("PREPARE q AS SELECT 1", &[Prepare]),
+        ("PREPARE \"q\" (int) AS SELECT $1", &[Prepare]),
+        ("PREPARE transaction AS SELECT 1", &[Prepare]),
+        ("PREPARE transaction (int) AS SELECT 1", &[Prepare]),
+        ("PREPARE TRANSACTION 'gid'", &[]),
+        ("PREPARE q AS SELECT pg_advisory_lock(1)", &[Prepare, AdvisoryLock]),
+        ("EXECUTE q; DEALLOCATE q", &[]),
+        ("SELECT pg_advisory_lock(1)", &[AdvisoryLock]),
+        ("SELECT 1 WHERE pg_catalog . pg_try_advisory_lock -- a\n (1)", &[AdvisoryLock]),
+        ("SELECT \"pg_advisory_lock\"(1)", &[AdvisoryLock]),
+        ("SELECT PG_Advisory_Lock_Shared(1)", &[AdvisoryLock]),
+        ("COPY (SELECT pg_try_advisory_lock_shared(1)) TO STDOUT", &[AdvisoryLock]),
+        ("SELECT pg_advisory_xact_lock(1), pg_try_advisory_xact_lock_shared(1)", &[]),
+        ("SELECT pg_advisory_unlock(1), pg_advisory_unlock_all()", &[]),
+        ("SELECT pg_advisory_lock FROM t", &[]),
+        ("LOAD 'auto_explain'", &[Load]),
+        ("CREATE EXTENSION pg_trgm", &[]),
+        ("SELECT dblink_connect('a', 'b'), dblink_open('a', 'b')", &[ForeignSession]),
+        ("SELECT dblink_connect_u('a')", &[ForeignSession]),
+        ("SELECT pg_create_physical_replication_slot('s', false, true)", &[Process]),
+        ("SELECT pg_backup_start('a')", &[Process]),
+        ("DO $$ BEGIN END $$", &[Unknown]),
+        ("CALL p()", &[Unknown]),
+        ("SELECT query_to_xml('SELECT 1', true, true, '')", &[Unknown]),
+        ("SELECT U&\"pg\\005fadvisory_lock\"(1)", &[Unknown]),
+        (r"SELECT '\'; SET x = 1; --'", &[Setting, Unknown]),
+        (r"SELECT 'C:\\'", &[]),
+        ("SELECT 'a", &[Unknown]),
+        ("SELECT \"a", &[Unknown]),
+        ("SELECT 1 /* a", &[Unknown]),
+        ("SELECT $a$ b", &[Unknown]),
+        ("SELECT 1\0", &[Unknown]),
+        ("SELECT '\0'", &[Unknown]),
+        ("LISTEN a; SET x = 1; CREATE TEMP TABLE t ()", &[Setting, Listen, Temporary]),
+        ("BEGIN; COMMIT; SAVEPOINT a; VALUES (1); TABLE t; FETCH 1 FROM c", &[]),
+    ]);
+}
+
+#[test]
+fn sets() {
+    let set: Effects = [Listen, Setting].into_iter().collect();
+    assert_eq!(set.first(), Some(Setting));
+    assert_eq!(set.iter().collect::<Vec<_>>(), [Setting, Listen]);
+    assert!(set.contains(Listen) && !set.contains(Load) && !set.is_empty());
+    assert_eq!(Effects::default(), Effects::NONE);
+    assert_eq!(Effects::NONE.first(), None);
+    let all: Effects = Effect::ALL.into_iter().collect();
+    assert_eq!(all.iter().collect::<Vec<_>>(), Effect::ALL);
+}
+
+/// Figures: `cargo test --release analysis -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures"]
+#[expect(clippy::print_stdout, clippy::disallowed_types, reason = "a measurement")]
+fn speed() {
+    let texts = [
+        "SELECT abalance FROM pgbench_accounts WHERE aid = 12345;",
+        "UPDATE pgbench_accounts SET abalance = abalance + 17 WHERE aid = 12345;",
+        "INSERT INTO products (tenant_id, sku, name, price) VALUES ($1, $2, $3, $4) RETURNING id",
+        "BEGIN",
+    ];
+    for text in texts {
+        let rounds = 2_000_000_u32;
+        let best = (0..5)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                for _ in 0..rounds {
+                    std::hint::black_box(session_effects(std::hint::black_box(text.as_bytes())));
+                }
+                start.elapsed().as_secs_f64() * 1e9 / f64::from(rounds)
+            })
+            .fold(f64::MAX, f64::min);
+        println!("{best:6.1} ns  {text}");
+    }
+}
+
+/// Pieces from which statements with and without effects come about.
+const PIECES: &[&str] = &[
+    "SET",
+    "set",
+    "LOCAL",
+    "TRANSACTION",
+    "x",
+    "=",
+    "TO",
+    ".",
+    ";",
+    "(",
+    ")",
+    ",",
+    "[",
+    "]",
+    "1",
+    "$1",
+    "'a'",
+    "'SET'",
+    "E'\\''",
+    "$$;SET$$",
+    "true",
+    "false",
+    "set_config",
+    "pg_advisory_lock",
+    "\"set_config\"",
+    "pg_temp",
+    "CREATE",
+    "OR",
+    "REPLACE",
+    "TEMP",
+    "TABLE",
+    "INTO",
+    "INSERT",
+    "SELECT",
+    "DECLARE",
+    "CURSOR",
+    "WITH",
+    "HOLD",
+    "FOR",
+    "EXPLAIN",
+    "ANALYZE",
+    "PREPARE",
+    "LISTEN",
+    "DO",
+    "LOAD",
+    "+",
+    "-",
+    "*",
+    "/",
+    "<=",
+    "::",
+    "'\\'",
+    "U&\"a\"",
+    "setseed",
+];
+
+fn pieces() -> impl Strategy<Value = Vec<&'static str>> {
+    proptest::collection::vec(proptest::sample::select(PIECES), 0..30)
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_have_effects(text in proptest::collection::vec(any::<u8>(), 0..300)) {
+        session_effects(&text);
+    }
+
+    /// Space and comments between tokens change nothing.
+    #[test]
+    fn comments_change_nothing(
+        pieces in pieces(),
+        spaces in proptest::collection::vec(proptest::sample::select(&[
+            " ", "\t", "/**/", "/* SET x = 1; */", "/* /* ; */ ' */", " /*--*/ ",
+        ][..]), 30),
+    ) {
+        let plain = pieces.join(" ");
+        let mut dressed = Vec::new();
+        for (token, space) in Lexer::new(plain.as_bytes()).zip(spaces.iter().cycle()) {
+            dressed.extend_from_slice(space.as_bytes());
+            dressed.extend_from_slice(token.bytes(plain.as_bytes()));
+        }
+        prop_assert_eq!(session_effects(plain.as_bytes()), session_effects(&dressed));
+        let lines = pieces.join(" -- ; SET x = 1\r\n");
+        if !plain.contains('\'') {
+            prop_assert_eq!(session_effects(plain.as_bytes()), session_effects(lines.as_bytes()));
+        }
+    }
+
+    /// Statements in one text leave what they leave one by one.
+    #[test]
+    fn statements_add_up(first in pieces(), second in pieces()) {
+        let (first, second) = (first.join(" "), second.join(" "));
+        let apart = session_effects(first.as_bytes()).union(session_effects(second.as_bytes()));
+        let together = session_effects(format!("{first}; {second}").as_bytes());
+        prop_assert_eq!(apart, together);
+    }
+}
