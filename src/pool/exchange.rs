@@ -1,0 +1,59 @@
+//! What is under way on a server connection, without its socket.
+
+use super::ledger::Ledger;
+use crate::client_state::Body;
+use crate::protocol::{SqlState, TransactionStatus};
+
+/// The conversation on one server connection.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    /// Owed replies.
+    pub ledger: Ledger,
+    /// Rest of a server's frame whose front was dealt with.
+    pub body: Body,
+    /// The server's unnamed statement is what the client that holds the connection thinks it is.
+    pub unnamed_ready: bool,
+    /// A ReadyForQuery went to the client; who drives the relay takes it.
+    pub ready: Option<TransactionStatus>,
+    /// The server has said that it closes the connection.
+    pub fatal: Option<Fatal>,
+}
+
+/// A FATAL or PANIC of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fatal {
+    /// Its SQLSTATE, if it has one.
+    pub code: Option<SqlState>,
+}
+
+impl Exchange {
+    /// Whether a part of a frame has gone to the client and the rest has not.
+    pub fn is_mid_frame(&self) -> bool {
+        matches!(self.body, Body::Forward(_))
+    }
+
+    /// Nothing under way in either direction, outside of a transaction.
+    pub fn is_clean(&self) -> bool {
+        self.ledger.is_clean() && self.body == Body::None && self.fatal.is_none()
+    }
+
+    /// Nothing under way in either direction.
+    pub fn is_settled(&self) -> bool {
+        self.ledger.is_settled() && self.body == Body::None && self.fatal.is_none()
+    }
+}
+
+impl Fatal {
+    /// Shutdown, crash or an idle limit: nothing that the client did.
+    pub fn is_the_servers_own_doing(&self) -> bool {
+        matches!(
+            self.code,
+            Some(
+                SqlState::ADMIN_SHUTDOWN
+                    | SqlState::CRASH_SHUTDOWN
+                    | SqlState::CANNOT_CONNECT_NOW
+                    | SqlState::IDLE_SESSION_TIMEOUT
+            )
+        )
+    }
+}

@@ -1,0 +1,67 @@
+//! A server connection on loan.
+
+use std::rc::Rc;
+
+use super::pool::Pool;
+use super::server::ServerConnection;
+
+/// A loan. Dropped, it closes the connection: only [`Lease::release`] and [`Lease::clean`] give it back.
+#[derive(Debug)]
+pub struct Lease {
+    /// The connection. Dropped before the guard, so that its slot is free when the pool looks.
+    pub server: Box<ServerConnection>,
+    guard: Lent,
+}
+
+/// Counts a connection as lent.
+#[derive(Debug)]
+struct Lent {
+    pool: Rc<Pool>,
+    is_closed: bool,
+}
+
+impl Lease {
+    pub(super) fn new(server: Box<ServerConnection>, pool: Rc<Pool>) -> Self {
+        pool.count_lent();
+        Self { server, guard: Lent { pool, is_closed: true } }
+    }
+
+    /// The pool that it is from.
+    pub fn pool(&self) -> &Rc<Pool> {
+        &self.guard.pool
+    }
+
+    /// Gives it back as it is: nothing is under way on it and no client's state is left on it.
+    pub fn release(self) {
+        let Self { server, mut guard } = self;
+        let pool = Rc::clone(&guard.pool);
+        if server.backend.cancels.get() > 0 {
+            let backend = Rc::clone(&server.backend);
+            // Whoever ends the last cancel gives it back. It stays counted until then.
+            backend.parked.replace(Some(Self { server, guard }));
+            return;
+        }
+        guard.is_closed = false;
+        drop(guard);
+        pool.give_back(server);
+    }
+
+    /// Gives it back by way of ROLLBACK and DISCARD ALL; closes it if that fails.
+    pub fn clean(self) {
+        tokio::task::spawn_local(super::cleanup::clean(self));
+    }
+
+    /// Cancels what runs on it and closes it.
+    pub fn abandon(self) {
+        tokio::task::spawn_local(async move {
+            super::cancel::cancel(Rc::clone(&self.server.backend)).await;
+            drop(self);
+        });
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.pool.count_returned(self.is_closed);
+    }
+}

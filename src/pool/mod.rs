@@ -1,0 +1,34 @@
+//! Server connections and who gets them.
+//!
+//! A client asks the [`Pool`] of its database and user for a [`Lease`]: at once ([`Pool::try_lend`]) or by
+//! queueing ([`Pool::wait`]). A [`ServerConnection`] carries its [`Exchange`]: the [`Ledger`] of owed replies
+//! and what else is under way. It comes back as it is only when that is clean, by way of a cleanup
+//! (ROLLBACK, DISCARD ALL), or not at all.
+//!
+//! Pools live on one worker each and take no locks. What the workers share is in [`quota`]: how many
+//! server connections exist, and who waits.
+
+pub mod cancel;
+mod cleanup;
+pub mod dial;
+mod exchange;
+mod key;
+mod lease;
+mod ledger;
+#[expect(clippy::module_inception, reason = "the pool is this module's one concept")]
+mod pool;
+mod quota;
+mod registry;
+mod server;
+mod ticket;
+
+pub use dial::{DialError, Dialled, Parameters};
+pub use exchange::{Exchange, Fatal};
+pub use key::{PoolKey, StartupSettings, Target, Variant};
+pub use lease::Lease;
+pub use ledger::{Ledger, OutOfStep, Owed, Skipped, Verdict};
+pub use pool::{Pool, PoolCounts};
+pub use quota::{PoolMail, SharedPools};
+pub use registry::Pools;
+pub use server::{Backend, ServerConnection};
+pub use ticket::{Canceller, WaitError, Waiting};

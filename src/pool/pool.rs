@@ -1,0 +1,624 @@
+//! One pool on one worker: idle server connections, clients that wait, dials under way.
+//!
+//! A connection that comes back goes to the first client in the queue, or on top of the idle stack. A client
+//! that finds nothing idle queues; while fewer server connections exist than the pool may have, one is
+//! dialled for it. Connections differ by their startup settings ([`Variant`]): a client is only given one of
+//! its own variant, and a connection of another variant is closed to make room when it is idle, or when the
+//! client in front has waited for [`VARIANT_PATIENCE`].
+//!
+//! Bounds: `pool.size` (and `pool.reserve`) over all workers ([`Quota`]), `pool.waiters`, `pool.wait_timeout`,
+//! `limits.startup_variants`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::dial::{DialError, Dialled, Parameters, dial, next_pause};
+use super::exchange::Exchange;
+use super::key::{StartupSettings, Target, Variant, is_same};
+use super::lease::Lease;
+use super::quota::{PoolMail, Quota, Slot};
+use super::registry::Common;
+use super::server::{Backend, Pulse, ServerConnection, Traveller};
+use super::ticket::{Ticket, WaitError, Waiting};
+use crate::config::PoolMode;
+use crate::ids::WorkerId;
+
+/// A client in front waits so long before a busy connection of another variant is closed for it.
+const VARIANT_PATIENCE: Duration = Duration::from_millis(100);
+
+/// A pool's part on this worker.
+#[derive(Debug)]
+pub struct Pool {
+    /// Where it logs in, and its settings.
+    pub target: Target,
+    common: Rc<Common>,
+    quota: Arc<Quota>,
+    me: Weak<Pool>,
+    inner: RefCell<Inner>,
+    lent: Cell<usize>,
+}
+
+#[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "loans are boxes: none is moved or made when it is lent")]
+struct Inner {
+    /// The one used last is on top.
+    idle: Vec<Box<ServerConnection>>,
+    waiters: VecDeque<Rc<Ticket>>,
+    /// The variants of the dials under way.
+    dialing: Vec<Rc<Variant>>,
+    variants: Vec<Known>,
+    retry: Option<Retry>,
+}
+
+/// A variant, and what the server reports for it.
+#[derive(Debug)]
+struct Known {
+    variant: Rc<Variant>,
+    parameters: Option<Rc<Parameters>>,
+}
+
+/// The last dial failed.
+#[derive(Clone, Debug)]
+struct Retry {
+    at: Instant,
+    pause: Duration,
+    error: Rc<DialError>,
+}
+
+/// How a pool stands on this worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolCounts {
+    /// Idle server connections.
+    pub idle: usize,
+    /// Lent ones, those that are being cleaned included.
+    pub lent: usize,
+    /// Clients that wait.
+    pub waiting: usize,
+    /// Dials under way.
+    pub dialing: usize,
+}
+
+impl Pool {
+    pub(super) fn new(target: Target, common: Rc<Common>) -> Rc<Self> {
+        let quota = common.shared.quota(&target.key);
+        Rc::new_cyclic(|me| Self {
+            target,
+            common,
+            quota,
+            me: Weak::clone(me),
+            inner: RefCell::default(),
+            lent: Cell::new(0),
+        })
+    }
+
+    /// How it stands.
+    pub fn counts(&self) -> PoolCounts {
+        let inner = self.inner.borrow();
+        PoolCounts {
+            idle: inner.idle.len(),
+            lent: self.lent.get(),
+            waiting: inner.waiters.len(),
+            dialing: inner.dialing.len(),
+        }
+    }
+
+    // === Lending ===
+
+    /// The interned variant of these settings.
+    pub fn variant(&self, settings: &StartupSettings) -> Rc<Variant> {
+        let mut inner = self.inner.borrow_mut();
+        if let Some(at) =
+            inner.variants.iter().position(|known| known.variant.settings == *settings)
+        {
+            // Used last, forgotten last.
+            let known = inner.variants.remove(at);
+            let variant = Rc::clone(&known.variant);
+            inner.variants.push(known);
+            return variant;
+        }
+        if inner.variants.len() >= self.common.startup_variants {
+            inner.variants.remove(0);
+        }
+        let variant = Rc::new(Variant { settings: settings.clone() });
+        inner.variants.push(Known { variant: Rc::clone(&variant), parameters: None });
+        variant
+    }
+
+    /// What the server reported for a variant, if that is known.
+    pub fn parameters(&self, variant: &Rc<Variant>) -> Option<Rc<Parameters>> {
+        let inner = self.inner.borrow();
+        inner.variants.iter().find(|known| is_same(&known.variant, variant))?.parameters.clone()
+    }
+
+    /// An idle server connection, if there is one and nobody waits.
+    pub fn try_lend(&self, variant: &Rc<Variant>, mode: PoolMode) -> Option<Lease> {
+        let mut inner = self.inner.borrow_mut();
+        if !inner.waiters.is_empty() {
+            return None;
+        }
+        let mut server = inner.take_idle(variant)?;
+        server.begin_lease(mode);
+        Some(Lease::new(server, self.me.upgrade()?))
+    }
+
+    /// Queues for a server connection.
+    pub fn wait(&self, variant: &Rc<Variant>) -> Result<Waiting, WaitError> {
+        let me = self.me.upgrade().ok_or(WaitError::ShuttingDown)?;
+        let waiters = self.inner.borrow().waiters.len();
+        if waiters >= self.target.settings.waiters {
+            return Err(WaitError::TooManyWaiters { pool: self.target.key.clone(), waiters });
+        }
+        let ticket = Rc::new(Ticket::new(Rc::clone(variant)));
+        self.inner.borrow_mut().waiters.push_back(Rc::clone(&ticket));
+        self.serve();
+        Ok(Waiting::new(ticket, me))
+    }
+
+    /// Somebody waits no longer.
+    pub(super) fn forget(&self, ticket: &Rc<Ticket>) {
+        self.inner.borrow_mut().waiters.retain(|waiting| !Rc::ptr_eq(waiting, ticket));
+        self.tell_neighbours();
+    }
+
+    // === Taking back ===
+
+    /// Takes back a clean connection.
+    pub(super) fn give_back(&self, mut server: Box<ServerConnection>) {
+        if self.is_too_old(&server, self.common.now.get()) || self.common.is_closing.get() {
+            server.say_goodbye();
+            drop(server);
+            self.slot_freed();
+            return;
+        }
+        if self.quota.is_anyone_hungry() && self.common.shared.has_neighbours() {
+            match self.send_away(server) {
+                Some(kept) => server = kept,
+                None => return,
+            }
+        }
+        server.idle_since = self.common.now.get();
+        let ticket = self.inner.borrow_mut().next_for(&server);
+        match ticket {
+            Next::Nobody => self.inner.borrow_mut().idle.push(server),
+            Next::Ticket(ticket) => {
+                self.grant(&ticket, server);
+                if self.common.shared.has_neighbours() {
+                    self.tell_neighbours();
+                }
+            }
+            Next::OtherVariant => {
+                server.say_goodbye();
+                drop(server);
+                self.serve();
+            }
+        }
+    }
+
+    fn grant(&self, ticket: &Ticket, server: Box<ServerConnection>) {
+        if let Some(me) = self.me.upgrade() {
+            ticket.grant(Lease::new(server, me));
+        }
+    }
+
+    pub(super) fn count_lent(&self) {
+        self.lent.set(self.lent.get() + 1);
+    }
+
+    /// A loan has ended. `is_closed`: so has the connection, and its slot is free.
+    pub(super) fn count_returned(&self, is_closed: bool) {
+        self.lent.set(self.lent.get().saturating_sub(1));
+        if !is_closed {
+            return;
+        }
+        if !self.inner.borrow().waiters.is_empty() {
+            self.serve();
+        } else if self.quota.is_anyone_hungry() {
+            self.slot_freed();
+        }
+    }
+
+    fn is_too_old(&self, server: &ServerConnection, now: Instant) -> bool {
+        let max_age = self.target.settings.max_age;
+        max_age.is_some_and(|max_age| now.saturating_duration_since(server.born) >= max_age)
+    }
+
+    // === Serving those who wait ===
+
+    /// Gives what is idle to those who wait, and dials for the others.
+    pub(super) fn serve(&self) {
+        loop {
+            let pair = self.inner.borrow_mut().match_idle();
+            match pair {
+                Some((ticket, server)) => self.grant(&ticket, server),
+                None => break,
+            }
+        }
+        self.dial_for_waiters();
+        self.tell_neighbours();
+    }
+
+    fn dial_for_waiters(&self) {
+        loop {
+            let Some(variant) = self.inner.borrow().next_to_dial() else {
+                return;
+            };
+            if let Some(error) = self.refusal() {
+                // Nothing will come back and the server has just refused: waiting would be in vain.
+                if self.is_bare() {
+                    self.fail_waiters(None, &error);
+                }
+                return;
+            }
+            let Some(slot) = self.take_slot() else { return };
+            self.dial(variant, slot);
+        }
+    }
+
+    /// The last dial's error, until the next one is due.
+    fn refusal(&self) -> Option<Rc<DialError>> {
+        let inner = self.inner.borrow();
+        let retry = inner.retry.as_ref()?;
+        (Instant::now() < retry.at).then(|| Rc::clone(&retry.error))
+    }
+
+    /// Whether no server connection exists here and none is on its way.
+    fn is_bare(&self) -> bool {
+        let inner = self.inner.borrow();
+        self.lent.get() == 0 && inner.idle.is_empty() && inner.dialing.is_empty()
+    }
+
+    /// A place for one more; an idle connection of another variant gives its own up.
+    fn take_slot(&self) -> Option<Slot> {
+        let settings = &self.target.settings;
+        let front = self.inner.borrow().waiters.front().map(|ticket| ticket.since);
+        let is_urgent = front.is_some_and(|since| since.elapsed() >= settings.reserve_after);
+        let limit = settings.size + if is_urgent { settings.reserve } else { 0 };
+        self.quota.take(limit).or_else(|| {
+            let mut inner = self.inner.borrow_mut();
+            if inner.idle.is_empty() {
+                return None;
+            }
+            let mut oldest = inner.idle.remove(0);
+            oldest.say_goodbye();
+            drop(oldest);
+            drop(inner);
+            self.quota.take(limit)
+        })
+    }
+
+    fn dial(&self, variant: Rc<Variant>, slot: Slot) {
+        let Some(me) = self.me.upgrade() else { return };
+        self.inner.borrow_mut().dialing.push(Rc::clone(&variant));
+        tokio::task::spawn_local(async move {
+            let net = Arc::clone(&me.common.net);
+            let result = dial(&me.target, &variant.settings, &net).await;
+            me.inner.borrow_mut().dial_ended(&variant);
+            match result {
+                Ok(dialled) => me.dialled(dialled, variant, slot),
+                Err(error) => {
+                    drop(slot);
+                    me.dial_failed(&variant, error);
+                }
+            }
+        });
+    }
+
+    fn dialled(&self, dialled: Dialled, variant: Rc<Variant>, slot: Slot) {
+        let backend = Backend::new(self.target.address.clone(), dialled.pid, dialled.key);
+        tracing::debug!(pool = %self.target.key, pid = dialled.pid, "server connection opened");
+        let parameters = Rc::new(dialled.parameters);
+        self.inner.borrow_mut().learn(&variant, &parameters);
+        let now = Instant::now();
+        self.give_back(Box::new(ServerConnection {
+            stream: dialled.stream,
+            exchange: Exchange::default(),
+            held: Vec::new(),
+            backend: Rc::new(backend),
+            variant,
+            parameters,
+            born: now,
+            idle_since: now,
+            slot,
+        }));
+    }
+
+    fn dial_failed(&self, variant: &Rc<Variant>, error: DialError) {
+        tracing::warn!(pool = %self.target.key, server = %self.target.address,
+            "server connection refused: {}", error.summary());
+        let error = Rc::new(error);
+        if error.is_transient() {
+            let before = self.inner.borrow().retry.as_ref().map(|retry| retry.pause);
+            let pause = next_pause(before, &self.target);
+            let retry = Retry { at: Instant::now() + pause, pause, error: Rc::clone(&error) };
+            self.inner.borrow_mut().retry = Some(retry);
+            if self.is_bare() {
+                self.fail_waiters(None, &error);
+            }
+        } else {
+            self.fail_waiters(Some(variant), &error);
+        }
+        self.slot_freed();
+        self.serve();
+    }
+
+    /// Fails those who wait for a variant, or all.
+    fn fail_waiters(&self, variant: Option<&Rc<Variant>>, error: &Rc<DialError>) {
+        let failed: VecDeque<_> = {
+            let mut inner = self.inner.borrow_mut();
+            let (failed, kept) =
+                std::mem::take(&mut inner.waiters).into_iter().partition(|ticket| {
+                    variant.is_none_or(|variant| is_same(&ticket.variant, variant))
+                });
+            inner.waiters = kept;
+            failed
+        };
+        for ticket in failed {
+            ticket.fail(WaitError::Dial(Rc::clone(error)));
+        }
+    }
+
+    // === The other workers ===
+
+    /// Says whether a client here waits in vain, and asks for what others have idle.
+    fn tell_neighbours(&self) {
+        if !self.common.shared.has_neighbours() {
+            return;
+        }
+        let waiting = {
+            let inner = self.inner.borrow();
+            let unserved = inner.waiters.len() > inner.dialing.len();
+            inner
+                .waiters
+                .front()
+                .filter(|_| unserved)
+                .map(|ticket| self.common.millis(ticket.since))
+        };
+        if self.quota.set_waiting(self.common.worker, waiting) {
+            self.common.shared.ask(&self.target.key, self.common.worker);
+        }
+    }
+
+    /// Sends a connection to the worker whose client has waited longer than all here; gives it back
+    /// where there is none.
+    fn send_away(&self, mut server: Box<ServerConnection>) -> Option<Box<ServerConnection>> {
+        let Some((to, since)) = self.quota.hungriest(self.common.worker) else {
+            return Some(server);
+        };
+        let own =
+            self.inner.borrow().waiters.front().map(|ticket| self.common.millis(ticket.since));
+        // A little slack, lest two busy workers play ball with their connections.
+        if own.is_some_and(|own| own <= since + 5) || server.pulse() == Pulse::Dead {
+            return Some(server);
+        }
+        self.gift(to, server);
+        None
+    }
+
+    fn gift(&self, to: WorkerId, server: Box<ServerConnection>) {
+        match server.depart() {
+            Ok(traveller) => {
+                let gift =
+                    PoolMail::Gift { key: self.target.key.clone(), traveller: Box::new(traveller) };
+                // Unsent, it is closed here.
+                drop(self.common.shared.send(to, gift));
+            }
+            Err(error) => tracing::warn!(%error, "a server connection could not change workers"),
+        }
+    }
+
+    /// Another worker's client waits.
+    pub(super) fn wanted(&self, by: WorkerId) {
+        let server = {
+            let mut inner = self.inner.borrow_mut();
+            if !inner.waiters.is_empty() || inner.idle.is_empty() {
+                return;
+            }
+            inner.idle.remove(0)
+        };
+        self.gift(by, server);
+    }
+
+    /// A connection arrives from another worker.
+    pub(super) fn receive(&self, traveller: Traveller) {
+        let variant = self.variant(traveller.settings());
+        match traveller.arrive(variant) {
+            Ok(server) => {
+                let parameters = Rc::clone(&server.parameters);
+                self.inner.borrow_mut().learn(&server.variant, &parameters);
+                self.give_back(server);
+            }
+            Err(error) => tracing::warn!(%error, "a server connection could not change workers"),
+        }
+        self.serve();
+    }
+
+    /// A place was given up here: if only another worker has use for it, say so there.
+    fn slot_freed(&self) {
+        if self.inner.borrow().waiters.is_empty()
+            && let Some((to, _)) = self.quota.hungriest(self.common.worker)
+        {
+            drop(self.common.shared.send(to, PoolMail::SlotFree { key: self.target.key.clone() }));
+        }
+    }
+
+    // === The sweep ===
+
+    /// Once in a while: waits that are over, connections that are idle for too long, too old or dead,
+    /// the minimum, dials that are due.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.fail_overdue(now);
+        self.close_idle(now);
+        if !self.inner.borrow().waiters.is_empty() {
+            self.serve();
+        }
+        self.fill(now);
+    }
+
+    fn fail_overdue(&self, now: Instant) {
+        let settings = &self.target.settings;
+        loop {
+            let ticket = {
+                let mut inner = self.inner.borrow_mut();
+                let front = inner.waiters.front().map(|ticket| ticket.since);
+                match front {
+                    Some(since)
+                        if now.saturating_duration_since(since) >= settings.wait_timeout =>
+                    {
+                        inner.waiters.pop_front()
+                    }
+                    _ => return,
+                }
+            };
+            let Some(ticket) = ticket else { return };
+            ticket.fail(WaitError::Timeout {
+                pool: self.target.key.clone(),
+                waited: settings.wait_timeout,
+                size: settings.size,
+            });
+        }
+    }
+
+    fn close_idle(&self, now: Instant) {
+        let min = self.target.settings.min;
+        let idle_timeout = self.target.settings.idle_timeout;
+        let mut inner = self.inner.borrow_mut();
+        let before = inner.idle.len();
+        let mut surplus = self.quota.used().saturating_sub(min);
+        inner.idle.retain_mut(|server| {
+            let idle_for = now.saturating_duration_since(server.idle_since);
+            let is_surplus = surplus > 0 && idle_timeout.is_some_and(|limit| idle_for >= limit);
+            if is_surplus || self.is_too_old(server, now) {
+                surplus = surplus.saturating_sub(1);
+                server.say_goodbye();
+                return false;
+            }
+            server.pulse() != Pulse::Dead
+        });
+        let closed = before - inner.idle.len();
+        drop(inner);
+        if closed > 0 {
+            tracing::debug!(pool = %self.target.key, closed, "idle server connections closed");
+            self.slot_freed();
+        }
+    }
+
+    /// Dials up to the minimum, for the variant used last.
+    fn fill(&self, now: Instant) {
+        if self.common.is_closing.get() {
+            return;
+        }
+        let (variant, is_due) = {
+            let inner = self.inner.borrow();
+            let is_due = inner.dialing.is_empty()
+                && inner.retry.as_ref().is_none_or(|retry| now >= retry.at);
+            (inner.variants.last().map(|known| Rc::clone(&known.variant)), is_due)
+        };
+        if let Some(variant) = variant.filter(|_| is_due)
+            && let Some(slot) = self.quota.take(self.target.settings.min)
+        {
+            self.dial(variant, slot);
+        }
+    }
+
+    /// The proxy shuts down: idle connections are closed, nobody is served any more.
+    pub(super) fn close(&self) {
+        let (idle, waiters) = {
+            let mut inner = self.inner.borrow_mut();
+            (std::mem::take(&mut inner.idle), std::mem::take(&mut inner.waiters))
+        };
+        for mut server in idle {
+            server.say_goodbye();
+        }
+        for ticket in waiters {
+            ticket.fail(WaitError::ShuttingDown);
+        }
+    }
+}
+
+/// Who gets a connection that came back.
+enum Next {
+    Ticket(Rc<Ticket>),
+    /// The client in front has waited long enough for another variant.
+    OtherVariant,
+    Nobody,
+}
+
+impl Inner {
+    /// The idle connection of a variant that was used last; dead ones are dropped on the way.
+    fn take_idle(&mut self, variant: &Rc<Variant>) -> Option<Box<ServerConnection>> {
+        loop {
+            let at = self.idle.iter().rposition(|server| is_same(&server.variant, variant))?;
+            let mut server = self.idle.remove(at);
+            match server.pulse() {
+                Pulse::Quiet => return Some(server),
+                Pulse::Changed => {
+                    self.learn(variant, &server.parameters);
+                    return Some(server);
+                }
+                Pulse::Dead => {}
+            }
+        }
+    }
+
+    fn next_for(&mut self, server: &ServerConnection) -> Next {
+        let Some(front) = self.waiters.front() else {
+            return Next::Nobody;
+        };
+        let fits = |ticket: &Rc<Ticket>| is_same(&ticket.variant, &server.variant);
+        let is_stuck = !fits(front) && !self.is_dialing(&front.variant);
+        if is_stuck && front.since.elapsed() >= VARIANT_PATIENCE {
+            return Next::OtherVariant;
+        }
+        match self.waiters.iter().position(fits).and_then(|at| self.waiters.remove(at)) {
+            Some(ticket) => Next::Ticket(ticket),
+            None => Next::OtherVariant,
+        }
+    }
+
+    /// The first client that waits and for whom a connection is idle.
+    fn match_idle(&mut self) -> Option<(Rc<Ticket>, Box<ServerConnection>)> {
+        if self.idle.is_empty() {
+            return None;
+        }
+        for at in 0..self.waiters.len() {
+            let variant = Rc::clone(&self.waiters.get(at)?.variant);
+            if let Some(server) = self.take_idle(&variant) {
+                return Some((self.waiters.remove(at)?, server));
+            }
+        }
+        None
+    }
+
+    /// The variant of the first client for whom no dial is under way.
+    fn next_to_dial(&self) -> Option<Rc<Variant>> {
+        let mut dialing = self.dialing.clone();
+        let mut is_served = |ticket: &Rc<Ticket>| {
+            let dial = dialing.iter().position(|variant| is_same(variant, &ticket.variant));
+            dial.map(|at| dialing.swap_remove(at)).is_some()
+        };
+        let unserved = self.waiters.iter().find(|ticket| !is_served(ticket))?;
+        Some(Rc::clone(&unserved.variant))
+    }
+
+    fn is_dialing(&self, variant: &Rc<Variant>) -> bool {
+        self.dialing.iter().any(|dialing| is_same(dialing, variant))
+    }
+
+    fn dial_ended(&mut self, variant: &Rc<Variant>) {
+        if let Some(at) = self.dialing.iter().position(|dialing| is_same(dialing, variant)) {
+            self.dialing.swap_remove(at);
+        }
+    }
+
+    fn learn(&mut self, variant: &Rc<Variant>, parameters: &Rc<Parameters>) {
+        self.retry = None;
+        for known in self.variants.iter_mut().filter(|known| is_same(&known.variant, variant)) {
+            known.parameters = Some(Rc::clone(parameters));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! One server connection.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::time::Instant;
+
+use super::dial::Parameters;
+use super::exchange::Exchange;
+use super::key::Variant;
+use super::lease::Lease;
+use super::quota::Slot;
+use crate::client_state::ClientState;
+use crate::config::{Address, PoolMode};
+use crate::net::Stream;
+use crate::net::stream::Detached;
+use crate::protocol::frame::{HEADER_BYTES, server_header};
+use crate::protocol::message;
+
+/// Longest message that an idle server may send.
+const HEARD_BYTES_MAX: usize = 64 * 1024;
+
+/// A logged-in connection to PostgreSQL.
+#[derive(Debug)]
+pub struct ServerConnection {
+    /// Its socket.
+    pub stream: Stream,
+    /// What is under way on it.
+    pub exchange: Exchange,
+    /// Front of a frame that could not be judged yet; comes again before the next bytes.
+    pub held: Vec<u8>,
+    /// Who to cancel.
+    pub backend: Rc<Backend>,
+    /// The startup settings it was made with.
+    pub variant: Rc<Variant>,
+    /// What it reports for these settings.
+    pub parameters: Rc<Parameters>,
+    /// Since when it exists.
+    pub born: Instant,
+    /// Since when it is idle.
+    pub idle_since: Instant,
+    /// Its place in the pool's size.
+    pub slot: Slot,
+}
+
+/// A server process, as far as CancelRequests need to know it.
+#[derive(Debug)]
+pub struct Backend {
+    /// Where it listens.
+    pub address: Address,
+    /// Its process ID.
+    pub pid: i32,
+    /// Its secret.
+    pub key: Vec<u8>,
+    /// Cancel connections that the server has not closed yet. While there is one, the server connection
+    /// is not lent: PostgreSQL cancels by process, and the signal may hit the next statement.
+    pub cancels: Cell<usize>,
+    /// The connection, waiting for the last of them.
+    pub(super) parked: RefCell<Option<Lease>>,
+}
+
+/// A server connection on its way to another worker: idle, clean, off the runtime.
+#[derive(Debug)]
+pub struct Traveller {
+    stream: Detached,
+    address: Address,
+    pid: i32,
+    key: Vec<u8>,
+    settings: super::key::StartupSettings,
+    parameters: Parameters,
+    born: Instant,
+    slot: Slot,
+}
+
+/// What an idle server connection has to say.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Pulse {
+    /// Nothing: it can be lent.
+    Quiet,
+    /// It can be lent; what it reports was changed by a reload of the server's configuration.
+    Changed,
+    /// It is closed, or about to be.
+    Dead,
+}
+
+impl ServerConnection {
+    /// Looks whether the server has closed an idle connection or has said something on it. Costs no
+    /// system call unless epoll has reported the socket.
+    pub fn pulse(&mut self) -> Pulse {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut buffer = [0; 1024];
+        let mut pulse = Pulse::Quiet;
+        loop {
+            match self.stream.poll_receive(&mut cx, &mut buffer) {
+                Poll::Pending if self.held.is_empty() => return pulse,
+                Poll::Ready(Ok(bytes)) if bytes > 0 => {
+                    self.held.extend_from_slice(buffer.get(..bytes).unwrap_or_default());
+                    if !self.hear() {
+                        return Pulse::Dead;
+                    }
+                    pulse = Pulse::Changed;
+                }
+                Poll::Pending | Poll::Ready(_) => return Pulse::Dead,
+            }
+        }
+    }
+
+    /// Takes whole notices and parameter changes (a reload of the server's configuration) from `held`;
+    /// `false`: something else is there.
+    fn hear(&mut self) -> bool {
+        while let Ok(Some(header)) = server_header(&self.held) {
+            let Some(frame) = self.held.get(..header.bytes) else {
+                return matches!(header.tag, b'S' | b'N' | b'A') && header.bytes < HEARD_BYTES_MAX;
+            };
+            match (
+                header.tag,
+                message::parameter_status(frame.get(HEADER_BYTES..).unwrap_or_default()),
+            ) {
+                (b'S', Some((name, value))) => {
+                    let parameters = Rc::make_mut(&mut self.parameters);
+                    for parameter in parameters.iter_mut().filter(|(known, _)| known == name) {
+                        parameter.1 = value.to_vec();
+                    }
+                }
+                (b'N' | b'A', _) => {}
+                _ => return false,
+            }
+            self.held.drain(..header.bytes);
+        }
+        true
+    }
+
+    /// Whether a client with this memory can leave the connection to others as it is.
+    pub fn is_returnable(&self, client: &ClientState) -> bool {
+        !client.keeps_server() && !client.is_mid_frame() && self.is_idle()
+    }
+
+    /// Nothing under way, outside of a transaction.
+    pub fn is_idle(&self) -> bool {
+        self.held.is_empty() && self.exchange.is_clean()
+    }
+
+    /// Makes it ready for its next client.
+    pub fn begin_lease(&mut self, mode: PoolMode) {
+        // In session mode the first client after DISCARD ALL finds no unnamed statement anyway.
+        self.exchange.unnamed_ready = mode == PoolMode::Session;
+        self.exchange.ready = None;
+    }
+
+    /// Takes an idle connection off this worker.
+    pub fn depart(self) -> std::io::Result<Traveller> {
+        Ok(Traveller {
+            stream: self.stream.detach()?,
+            address: self.backend.address.clone(),
+            pid: self.backend.pid,
+            key: self.backend.key.clone(),
+            settings: self.variant.settings.clone(),
+            parameters: self.parameters.to_vec(),
+            born: self.born,
+            slot: self.slot,
+        })
+    }
+
+    /// Says Terminate, as far as the socket takes it at once; the drop closes.
+    pub fn say_goodbye(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let _: Poll<_> = self.stream.poll_send(&mut cx, b"X\0\0\0\x04");
+    }
+}
+
+impl Traveller {
+    /// The settings that it was made with.
+    pub fn settings(&self) -> &super::key::StartupSettings {
+        &self.settings
+    }
+
+    /// Puts it on this worker.
+    pub fn arrive(self, variant: Rc<Variant>) -> std::io::Result<Box<ServerConnection>> {
+        Ok(Box::new(ServerConnection {
+            stream: self.stream.attach()?,
+            exchange: Exchange::default(),
+            held: Vec::new(),
+            backend: Rc::new(Backend::new(self.address, self.pid, self.key)),
+            variant,
+            parameters: Rc::new(self.parameters),
+            born: self.born,
+            idle_since: Instant::now(),
+            slot: self.slot,
+        }))
+    }
+}
+
+impl Backend {
+    /// A process that nobody cancels yet.
+    pub fn new(address: Address, pid: i32, key: Vec<u8>) -> Self {
+        Self { address, pid, key, cancels: Cell::new(0), parked: RefCell::new(None) }
+    }
+}
