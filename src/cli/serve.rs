@@ -1,0 +1,37 @@
+//! `pgsteward serve`: run the proxy until it is told to stop.
+
+use std::process::ExitCode;
+
+use super::complain;
+use crate::config::{Source, load};
+use crate::server::{self, Outcome};
+use crate::telemetry;
+
+/// Clients were cut off at the shutdown.
+const EXIT_CUT: u8 = 3;
+
+pub(super) fn run(source: &Source) -> ExitCode {
+    let loaded = match load(source) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            complain(&faults.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    telemetry::logging::start(loaded.config.log.level);
+    tracing::info!("configuration: {}", loaded.name);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    if source.admin_listen.is_some() {
+        tracing::warn!("--admin-listen: this version has no admin HTTP server yet");
+    }
+    match server::run(loaded.config) {
+        Ok(Outcome::Drained) => ExitCode::SUCCESS,
+        Ok(Outcome::Cut) => ExitCode::from(EXIT_CUT),
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! One thread of the data plane: its sessions, its pools, one sweep.
+
+use std::io;
+use std::net::TcpStream as StdTcpStream;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::auth::Credentials;
+use crate::config::Config;
+use crate::ids::WorkerId;
+use crate::net::{Stream, tune};
+use crate::pool::{PoolMail, Pools, SharedPools};
+use crate::session::{self, CancelMail, CancelRouter, Context};
+
+/// No timer is armed per query: deadlines are kept to this precision.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Longest time that cancels get at the end.
+const CUT_LIMIT: Duration = Duration::from_secs(1);
+
+/// What all workers share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) config: Arc<Config>,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) pools: Arc<SharedPools>,
+    pub(super) cancels: Arc<CancelRouter>,
+    /// Clients of all workers.
+    pub(super) clients: Arc<AtomicUsize>,
+    pub(super) epoch: Instant,
+}
+
+/// What a worker is told by the main thread.
+pub(super) enum Control {
+    /// A new client.
+    Client(StdTcpStream, Counted),
+    /// Begin no new work.
+    Drain,
+    /// End.
+    Stop,
+}
+
+/// All that a worker hears.
+pub(super) struct Mailbox {
+    pub(super) control: UnboundedReceiver<Control>,
+    pub(super) pools: UnboundedReceiver<PoolMail>,
+    pub(super) cancels: UnboundedReceiver<CancelMail>,
+}
+
+/// How many clients a worker has.
+pub(super) type Load = Arc<AtomicUsize>;
+
+/// Counts a client as long as it lives, in all and on its worker.
+pub(super) struct Counted {
+    counters: [Arc<AtomicUsize>; 2],
+}
+
+impl Counted {
+    pub(super) fn new(counters: [Arc<AtomicUsize>; 2]) -> Self {
+        for counter in &counters {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        Self { counters }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        for counter in &self.counters {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A worker, as the main thread sees it.
+pub(super) struct Worker {
+    pub(super) control: UnboundedSender<Control>,
+    pub(super) load: Load,
+    pub(super) thread: JoinHandle<()>,
+}
+
+impl Worker {
+    pub(super) fn start(
+        id: WorkerId,
+        shared: Shared,
+        mailbox: Mailbox,
+        control: UnboundedSender<Control>,
+        load: Load,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread =
+            std::thread::Builder::new().name(format!("worker-{}", id.0)).spawn(move || {
+                let local = LocalSet::new();
+                local.block_on(&runtime, run(id, shared, mailbox));
+                // Server connections that are still lent close with their sessions here.
+                drop(local);
+                runtime.shutdown_background();
+            })?;
+        Ok(Self { control, load, thread })
+    }
+}
+
+async fn run(id: WorkerId, shared: Shared, mut mailbox: Mailbox) {
+    let Shared { config, credentials, pools, cancels, clients, epoch } = shared;
+    let pools = Rc::new(Pools::new(id, pools, &config, epoch));
+    let context =
+        Rc::new(Context::new(id, config, credentials, Rc::clone(&pools), cancels, clients));
+    let mut sweep = interval(SWEEP_INTERVAL);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // All branches are cancel safe: a message that is not received stays in its channel.
+        tokio::select! {
+            told = mailbox.control.recv() => match told {
+                Some(Control::Client(stream, counted)) => welcome(stream, counted, &context),
+                Some(Control::Drain) => context.drain(),
+                Some(Control::Stop) | None => break,
+            },
+            Some(mail) = mailbox.pools.recv() => pools.receive(mail),
+            Some(mail) = mailbox.cancels.recv() => {
+                tokio::task::spawn_local(Rc::clone(&context).carry_out(mail));
+            }
+            _ = sweep.tick() => {
+                pools.sweep();
+                context.sweep();
+            }
+        }
+    }
+    pools.close();
+    // What can't be cancelled in this time ends with its socket.
+    let _ = tokio::time::timeout(CUT_LIMIT, context.cut()).await;
+}
+
+/// Starts a client's session. A panic in it ends it alone: tokio catches it at the task.
+fn welcome(stream: StdTcpStream, counted: Counted, context: &Rc<Context>) {
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => Stream::Tcp(stream),
+        Err(error) => {
+            tracing::error!(%error, "a client could not be taken over");
+            return;
+        }
+    };
+    tune(&stream, &context.config.net);
+    let context = Rc::clone(context);
+    tokio::task::spawn_local(async move {
+        session::serve(stream, context).await;
+        drop(counted);
+    });
+}

@@ -1,0 +1,498 @@
+//! The client's loop: both sockets, polled by one task.
+//!
+//! A poll moves bytes until neither socket has more: reads go into the worker's shared buffer, the relay says
+//! what goes on, and that is written from where it lies. Only what a socket does not take at once, and a
+//! frame that is not whole, is kept ([`Session::to_client`], [`Session::to_server`], [`Session::inbox`]). A
+//! side that does not take its bytes is the bound: the other side is not read until it has.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
+use super::context::Context;
+use super::ending::End;
+use super::handle::{CancelTarget, Registered, Signal};
+use crate::client_state::ClientState;
+use crate::config::PoolMode;
+use crate::net::{CHUNK_BYTES, Stream};
+use crate::pool::{Lease, Pool, Variant};
+use crate::protocol::{FrameError, LocalError, SqlState, TransactionStatus, writer};
+use crate::strategy::relay::{Farewell, Splice, Stop, from_client, from_server, server_lost};
+
+/// Local answers that wait for the client before it is read no further.
+const LOCAL_ANSWERS_MAX: usize = 4 * CHUNK_BYTES;
+
+/// One logged-in client.
+pub(super) struct Session {
+    pub(super) context: Rc<Context>,
+    pub(super) handle: Registered,
+    pub(super) stream: Stream,
+    pub(super) state: ClientState,
+    pub(super) pool: Rc<Pool>,
+    pub(super) variant: Rc<Variant>,
+    pub(super) lease: Option<Lease>,
+    /// Whether anything was sent on the lease.
+    is_lease_used: bool,
+    /// From the client, not dealt with yet.
+    pub(super) inbox: Vec<u8>,
+    /// The inbox may be dealt with now: nothing has to arrive first.
+    pub(super) is_inbox_ready: bool,
+    /// For the client, not taken by its socket yet.
+    pub(super) to_client: Vec<u8>,
+    /// For the server, not taken by its socket yet.
+    to_server: Vec<u8>,
+    pub(super) input: Input,
+}
+
+/// Whether more comes from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    Open,
+    /// It has closed its side; it may still read.
+    Ended,
+    /// It has said Terminate.
+    Terminated,
+    /// What came last is not the protocol; what it asked before is still answered.
+    Broken(FrameError),
+}
+
+/// Why a poll came to an end.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// A request waits in the inbox, and no server connection is idle.
+    NeedServer,
+    /// The session is over.
+    End(End),
+}
+
+/// Whether a step moved anything.
+type Flow = ControlFlow<Turn, bool>;
+
+impl Session {
+    pub(super) fn new(
+        context: Rc<Context>,
+        handle: Registered,
+        stream: Stream,
+        inbox: Vec<u8>,
+        state: ClientState,
+        pool: Rc<Pool>,
+        variant: Rc<Variant>,
+    ) -> Self {
+        Self {
+            context,
+            handle,
+            stream,
+            state,
+            pool,
+            variant,
+            lease: None,
+            is_lease_used: false,
+            is_inbox_ready: !inbox.is_empty(),
+            inbox,
+            to_client: Vec::new(),
+            to_server: Vec::new(),
+            input: Input::Open,
+        }
+    }
+
+    /// Serves the client until it leaves.
+    pub(super) async fn run(mut self) {
+        loop {
+            let turn = std::future::poll_fn(|cx| self.poll(cx)).await;
+            let end = match turn {
+                Turn::End(end) => end,
+                Turn::NeedServer => match self.wait_for_server().await {
+                    ControlFlow::Continue(()) => continue,
+                    ControlFlow::Break(end) => end,
+                },
+            };
+            return self.end(end).await;
+        }
+    }
+
+    /// Moves what can be moved. Cancel safe: everything is in `self`.
+    fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Turn> {
+        self.handle.watch(cx.waker());
+        loop {
+            match self.step(cx) {
+                ControlFlow::Continue(true) => {}
+                ControlFlow::Continue(false) => return Poll::Pending,
+                ControlFlow::Break(turn) => return Poll::Ready(turn),
+            }
+        }
+    }
+
+    fn step(&mut self, cx: &mut TaskContext<'_>) -> Flow {
+        self.obey()?;
+        let flushed = self.flush_to_client(cx)?;
+        let answered = self.pump_server(cx)?;
+        let asked = self.pump_client(cx)?;
+        ControlFlow::Continue(flushed || answered || asked)
+    }
+
+    /// Does what the session was told from outside.
+    fn obey(&mut self) -> ControlFlow<Turn> {
+        let Some(signal) = self.handle.take_signal() else {
+            return ControlFlow::Continue(());
+        };
+        match signal {
+            Signal::Drain => self.leave_if_draining(),
+            Signal::IdleInTransaction => self.end_idle_transaction(),
+            Signal::Cut => ControlFlow::Break(Turn::End(End::ShuttingDown)),
+            Signal::Probe => {
+                self.probe();
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    pub(super) fn leave_if_draining(&self) -> ControlFlow<Turn> {
+        let is_busy = self.lease.as_ref().is_some_and(|lease| !lease.server.is_idle());
+        if self.context.is_draining.get() && !is_busy && self.inbox.is_empty() {
+            return ControlFlow::Break(Turn::End(End::ShuttingDown));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn end_idle_transaction(&self) -> ControlFlow<Turn> {
+        // It may have gone on since the sweep.
+        match self.handle.idle_in_transaction_since.get() {
+            Some(_) => ControlFlow::Break(Turn::End(End::IdleInTransaction)),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Says something harmless to a client that has closed its sending side: one that still reads ignores
+    /// it, one that is gone answers with a reset, which ends the session.
+    pub(super) fn probe(&mut self) {
+        if self.is_mid_server_frame() || !self.to_client.is_empty() {
+            return;
+        }
+        let parameters = self.pool.parameters(&self.variant);
+        if let Some((name, value)) = parameters.as_deref().and_then(|parameters| parameters.first())
+        {
+            writer::parameter_status(&mut self.to_client, name, value);
+        }
+    }
+
+    // === To the client ===
+
+    pub(super) fn flush_to_client(&mut self, cx: &mut TaskContext<'_>) -> Flow {
+        let mut moved = false;
+        while !self.to_client.is_empty() {
+            match self.stream.poll_send(cx, &self.to_client) {
+                Poll::Ready(Ok(bytes)) if bytes > 0 => {
+                    self.to_client.drain(..bytes);
+                    moved = true;
+                }
+                Poll::Ready(result) => return gone(result.err()),
+                Poll::Pending => return ControlFlow::Continue(moved),
+            }
+        }
+        if moved {
+            // An idle client holds no buffer.
+            self.to_client = Vec::new();
+        }
+        ControlFlow::Continue(moved)
+    }
+
+    /// Writes what the socket takes; the rest waits.
+    fn send_to_client(&mut self, cx: &mut TaskContext<'_>, bytes: &[u8]) -> ControlFlow<Turn> {
+        if bytes.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let sent = match self.stream.poll_send(cx, bytes) {
+            Poll::Ready(Ok(sent)) => sent,
+            Poll::Ready(Err(error)) => return gone(Some(error)).map_continue(|_| ()),
+            Poll::Pending => 0,
+        };
+        self.to_client.extend_from_slice(bytes.get(sent..).unwrap_or_default());
+        ControlFlow::Continue(())
+    }
+
+    // === From the server ===
+
+    fn pump_server(&mut self, cx: &mut TaskContext<'_>) -> Flow {
+        let Some(lease) = &mut self.lease else {
+            return ControlFlow::Continue(false);
+        };
+        let mut moved = false;
+        if !self.to_server.is_empty() {
+            match lease.server.stream.poll_send(cx, &self.to_server) {
+                Poll::Ready(Ok(bytes)) => {
+                    self.to_server.drain(..bytes);
+                    moved = true;
+                }
+                // What the server said before it closed is still to be read: that tells more.
+                Poll::Ready(Err(_)) => self.to_server.clear(),
+                Poll::Pending => {}
+            }
+        }
+        if !self.to_client.is_empty() {
+            return ControlFlow::Continue(moved);
+        }
+        let mut scratch = self.context.take_scratch();
+        let held = std::mem::take(&mut lease.server.held);
+        if let Some(front) = scratch.get_mut(..held.len()) {
+            front.copy_from_slice(&held);
+        }
+        let room = scratch.get_mut(held.len()..).unwrap_or_default();
+        let flow = match lease.server.stream.poll_receive(cx, room) {
+            Poll::Pending => {
+                lease.server.held = held;
+                ControlFlow::Continue(moved)
+            }
+            Poll::Ready(Ok(0)) => self.lose_server("it closed the connection"),
+            Poll::Ready(Err(error)) => self.lose_server(&error.to_string()),
+            Poll::Ready(Ok(bytes)) => {
+                let chunk = scratch.get(..held.len() + bytes).unwrap_or_default();
+                self.on_server_chunk(cx, chunk).map_continue(|()| true)
+            }
+        };
+        self.context.put_scratch(scratch);
+        flow
+    }
+
+    fn on_server_chunk(&mut self, cx: &mut TaskContext<'_>, chunk: &[u8]) -> ControlFlow<Turn> {
+        let Some(lease) = &mut self.lease else {
+            return ControlFlow::Continue(());
+        };
+        let mut splice = Splice::new(chunk);
+        let taken = from_server(&mut self.state, &mut lease.server.exchange, chunk, &mut splice);
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(fault) => {
+                tracing::error!(pool = %self.pool.target.key, server_pid = lease.server.backend.pid,
+                    %fault, "out of step with the server: its connection is closed");
+                return self.lose_server(&fault.to_string()).map_continue(|_| ());
+            }
+        };
+        let rest = chunk.get(taken..).unwrap_or_default();
+        lease.server.held.extend_from_slice(rest);
+        let ready = lease.server.exchange.ready.take();
+        let is_settled = ready.is_some() && lease.server.exchange.is_settled();
+        self.send_to_client(cx, splice.bytes())?;
+        // The ledger may have room again.
+        self.is_inbox_ready |= !self.inbox.is_empty();
+        match ready {
+            Some(TransactionStatus::Idle) | None => {}
+            Some(_) if self.state.mode == PoolMode::Statement => {
+                return ControlFlow::Break(Turn::End(End::TransactionBlock));
+            }
+            Some(_) if is_settled => {
+                self.handle.idle_in_transaction_since.set(Some(self.context.now.get()));
+            }
+            Some(_) => {}
+        }
+        self.release_if_clean();
+        self.leave_if_draining()
+    }
+
+    /// Gives the server connection back at the end of a transaction.
+    fn release_if_clean(&mut self) {
+        let can_go = |lease: &mut Lease| {
+            self.to_server.is_empty() && lease.server.is_returnable(&self.state)
+        };
+        if let Some(lease) = self.lease.take_if(can_go) {
+            self.handle.target.replace(CancelTarget::Nothing);
+            lease.release();
+        }
+    }
+
+    fn lose_server(&mut self, why: &str) -> Flow {
+        let Some(lease) = self.lease.take() else {
+            return ControlFlow::Continue(true);
+        };
+        self.handle.target.replace(CancelTarget::Nothing);
+        self.handle.idle_in_transaction_since.set(None);
+        self.to_server.clear();
+        tracing::warn!(pool = %self.pool.target.key, server_pid = lease.server.backend.pid, why,
+            "server connection lost");
+        match server_lost(&mut self.state, &lease.server.exchange, why) {
+            Farewell::Stay(told) => {
+                self.to_client.extend_from_slice(&told);
+                self.is_inbox_ready |= !self.inbox.is_empty();
+                ControlFlow::Continue(true)
+            }
+            Farewell::Leave(told) => {
+                self.to_client.extend_from_slice(&told);
+                ControlFlow::Break(Turn::End(End::ServerLost))
+            }
+        }
+    }
+
+    // === From the client ===
+
+    fn pump_client(&mut self, cx: &mut TaskContext<'_>) -> Flow {
+        if !self.to_server.is_empty() || self.to_client.len() > LOCAL_ANSWERS_MAX {
+            return ControlFlow::Continue(false);
+        }
+        if std::mem::take(&mut self.is_inbox_ready) {
+            return self.use_inbox(cx).map_continue(|()| true);
+        }
+        match self.input {
+            Input::Open => {}
+            Input::Ended | Input::Terminated | Input::Broken(_) => return self.leave_if_answered(),
+        }
+        if self.inbox.len() > self.inbox_max() {
+            return ControlFlow::Continue(false);
+        }
+        let mut scratch = self.context.take_scratch();
+        let flow = match self.stream.poll_receive(cx, &mut scratch) {
+            Poll::Pending => ControlFlow::Continue(false),
+            Poll::Ready(Ok(0)) => {
+                self.input_ended();
+                ControlFlow::Continue(true)
+            }
+            Poll::Ready(Err(error)) => gone(Some(error)),
+            Poll::Ready(Ok(bytes)) => {
+                let chunk = scratch.get(..bytes).unwrap_or_default();
+                self.on_client_bytes(cx, chunk).map_continue(|()| true)
+            }
+        };
+        self.context.put_scratch(scratch);
+        flow
+    }
+
+    /// The longest frame that is held, and one chunk more.
+    pub(super) fn inbox_max(&self) -> usize {
+        self.context.config.limits.statement_bytes + CHUNK_BYTES
+    }
+
+    pub(super) fn input_ended(&mut self) {
+        self.input = Input::Ended;
+        self.handle.input_ended_at.set(Some(self.context.now.get()));
+    }
+
+    fn on_client_bytes(&mut self, cx: &mut TaskContext<'_>, chunk: &[u8]) -> ControlFlow<Turn> {
+        if !self.inbox.is_empty() {
+            self.inbox.extend_from_slice(chunk);
+            return self.use_inbox(cx);
+        }
+        let (taken, flow) = self.on_client_chunk(cx, chunk);
+        self.inbox.extend_from_slice(chunk.get(taken..).unwrap_or_default());
+        flow
+    }
+
+    fn use_inbox(&mut self, cx: &mut TaskContext<'_>) -> ControlFlow<Turn> {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let (taken, flow) = self.on_client_chunk(cx, &inbox);
+        if taken < inbox.len() {
+            inbox.drain(..taken);
+            self.inbox = inbox;
+        }
+        flow
+    }
+
+    /// Deals with as much of a chunk as can be dealt with; how much that is.
+    fn on_client_chunk(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        chunk: &[u8],
+    ) -> (usize, ControlFlow<Turn>) {
+        let mut at = 0;
+        loop {
+            let rest = chunk.get(at..).unwrap_or_default();
+            let mut splice = Splice::new(rest);
+            let taken = from_client(
+                &mut self.state,
+                self.lease.as_mut().map(|lease| &mut lease.server.exchange),
+                &self.context.config.limits,
+                rest,
+                &mut splice,
+                &mut self.to_client,
+            );
+            if !self.send_to_server(cx, splice.bytes()) {
+                // Found dead before a byte had left: the next one, from the same place in the chunk.
+                self.lease = None;
+                self.state.nothing_was_sent();
+                continue;
+            }
+            at += taken.bytes;
+            let flow = match taken.stop {
+                Stop::More | Stop::Full => ControlFlow::Continue(()),
+                // Nothing counts after these.
+                Stop::Terminate => return (chunk.len(), self.read_no_more(Input::Terminated)),
+                Stop::Violation(fault) => {
+                    return (chunk.len(), self.read_no_more(Input::Broken(fault)));
+                }
+                Stop::NeedServer => match self.pool.try_lend(&self.variant, self.state.mode) {
+                    Some(lease) => {
+                        self.hold(lease);
+                        continue;
+                    }
+                    None => ControlFlow::Break(Turn::NeedServer),
+                },
+            };
+            return (at, flow);
+        }
+    }
+
+    fn read_no_more(&mut self, input: Input) -> ControlFlow<Turn> {
+        self.input = input;
+        ControlFlow::Continue(())
+    }
+
+    /// A server connection is the client's from now on.
+    pub(super) fn hold(&mut self, lease: Lease) {
+        self.handle.target.replace(CancelTarget::Running(Rc::clone(&lease.server.backend)));
+        self.is_lease_used = false;
+        self.lease = Some(lease);
+    }
+
+    /// Writes what the socket takes; the rest waits. `false`: the connection was dead all along.
+    fn send_to_server(&mut self, cx: &mut TaskContext<'_>, bytes: &[u8]) -> bool {
+        let Some(lease) = self.lease.as_mut().filter(|_| !bytes.is_empty()) else {
+            return true;
+        };
+        let sent = match lease.server.stream.poll_send(cx, bytes) {
+            Poll::Ready(Ok(sent)) => sent,
+            Poll::Ready(Err(_)) if !self.is_lease_used => return false,
+            // The server's last words are still to be read: they tell more.
+            Poll::Ready(Err(_)) => bytes.len(),
+            Poll::Pending => 0,
+        };
+        self.is_lease_used = true;
+        self.handle.idle_in_transaction_since.set(None);
+        self.to_server.extend_from_slice(bytes.get(sent..).unwrap_or_default());
+        true
+    }
+
+    /// Whether all that was meant for the server has left.
+    pub(super) fn is_server_up_to_date(&self) -> bool {
+        self.to_server.is_empty()
+    }
+
+    /// The client sends no more: it leaves when all that it asked for is answered. Replies that only a
+    /// Sync would bring never come, nor does the end of a copy.
+    fn leave_if_answered(&mut self) -> Flow {
+        let is_owed = self.lease.as_ref().is_some_and(|lease| {
+            let ledger = &lease.server.exchange.ledger;
+            ledger.is_answer_coming() && !ledger.is_copy_in()
+        });
+        if is_owed || !self.to_client.is_empty() {
+            return ControlFlow::Continue(false);
+        }
+        ControlFlow::Break(Turn::End(match self.input {
+            Input::Terminated => End::Terminated,
+            Input::Broken(fault) => End::Violation(fault),
+            Input::Open | Input::Ended => End::Closed,
+        }))
+    }
+}
+
+/// The client's socket has failed.
+fn gone(error: Option<io::Error>) -> Flow {
+    let error = error.unwrap_or_else(|| io::ErrorKind::WriteZero.into());
+    ControlFlow::Break(Turn::End(End::Gone(error)))
+}
+
+/// What a client is told that ran into a limit of the mode.
+pub(super) fn transaction_block_refused() -> LocalError {
+    LocalError::fatal(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        "transaction blocks not allowed in statement pooling mode",
+    )
+    .hint("Use pool mode \"transaction\" or \"session\" for this database or user.")
+}

@@ -1,0 +1,261 @@
+//! From the session request to ReadyForQuery: who the client is and where its statements go.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::context::Context;
+use super::drive::Session;
+use super::handle::Registered;
+use super::replication::Replication;
+use super::scram::{self, Refusal};
+use super::startup;
+use super::wire::Wire;
+use crate::auth::server_password;
+use crate::client_state::ClientState;
+use crate::config::{AuthMethod, PoolMode};
+use crate::pool::{Parameters, Pool, PoolKey, Target, Variant, WaitError};
+use crate::protocol::startup::{MINOR_MAX, SessionRequest};
+use crate::protocol::{LocalError, SqlState, TransactionStatus, writer};
+
+/// Bytes of a cancel key, by the client's minor protocol version.
+const KEY_BYTES: [usize; 2] = [4, 32];
+
+/// What became of a connection.
+pub(super) enum Outcome {
+    /// A client that is ready for queries.
+    Session(Box<Session>),
+    /// A walsender's client.
+    Replication(Box<Replication>),
+    /// Nothing: it cancelled something, was refused, or left.
+    Over,
+}
+
+/// Why a login fails.
+enum Failure {
+    /// The client is gone.
+    Gone,
+    /// It gets this ErrorResponse.
+    Told(Vec<u8>),
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(_: std::io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<LocalError> for Failure {
+    fn from(error: LocalError) -> Self {
+        Self::Told(error.to_frame())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Gone => Self::Gone,
+            Refusal::Told(error) => error.into(),
+        }
+    }
+}
+
+impl From<WaitError> for Failure {
+    fn from(error: WaitError) -> Self {
+        Self::Told(error.to_frame(true))
+    }
+}
+
+/// Reads the first packets and logs the client in.
+pub(super) async fn login(mut wire: Wire, context: &Rc<Context>) -> Outcome {
+    let Some(request) = startup::session_request(&mut wire, context).await else {
+        return Outcome::Over;
+    };
+    let peer = wire.stream.peer();
+    match admit(&mut wire, context, &request).await {
+        Ok(Admitted::Session(ready)) => {
+            tracing::debug!(%peer, user = %request.user, database = %request.database,
+                pid = ready.handle.pid.0, "client logged in");
+            Outcome::Session(Box::new(ready.into_session(wire, context)))
+        }
+        Ok(Admitted::Replication(replication)) => {
+            Outcome::Replication(Box::new(Replication::new(replication, wire)))
+        }
+        Err(Failure::Gone) => Outcome::Over,
+        Err(Failure::Told(frame)) => {
+            let error = crate::protocol::ServerError::new(frame.get(5..).unwrap_or_default());
+            tracing::warn!(%peer, user = %request.user, database = %request.database,
+                "login refused: {}", error.message());
+            // If it can't be told, it is gone.
+            let _ = wire.send(&frame).await;
+            Outcome::Over
+        }
+    }
+}
+
+enum Admitted {
+    Session(Ready),
+    Replication(super::replication::Begun),
+}
+
+/// A client that was told to be ready.
+struct Ready {
+    handle: Registered,
+    pool: Rc<Pool>,
+    variant: Rc<Variant>,
+    mode: PoolMode,
+}
+
+impl Ready {
+    fn into_session(self, wire: Wire, context: &Rc<Context>) -> Session {
+        Session::new(
+            Rc::clone(context),
+            self.handle,
+            wire.stream,
+            wire.received,
+            ClientState::new(self.mode),
+            self.pool,
+            self.variant,
+        )
+    }
+}
+
+async fn admit(
+    wire: &mut Wire,
+    context: &Rc<Context>,
+    request: &SessionRequest,
+) -> Result<Admitted, Failure> {
+    check_capacity(context)?;
+    if request.minor > MINOR_MAX || !request.protocol_options.is_empty() {
+        let mut out = Vec::new();
+        let minor = request.minor.min(MINOR_MAX);
+        writer::negotiate_protocol_version(&mut out, minor, &request.protocol_options);
+        wire.send(&out).await?;
+    }
+    authenticate(wire, context, request).await?;
+    let mut out = Vec::new();
+    writer::authentication_ok(&mut out);
+    let admitted = enter(wire, context, request, &mut out).await;
+    if matches!(admitted, Err(Failure::Told(_))) {
+        // As PostgreSQL does, which looks at the database and the settings after authentication.
+        wire.send(&out).await?;
+    }
+    admitted
+}
+
+/// What follows authentication; sends `out` with the greeting.
+async fn enter(
+    wire: &mut Wire,
+    context: &Rc<Context>,
+    request: &SessionRequest,
+    out: &mut Vec<u8>,
+) -> Result<Admitted, Failure> {
+    let (target, mode) = resolve(context, request)?;
+    let key_bytes = KEY_BYTES[usize::from(request.minor >= 2)];
+    let handle = context
+        .registry
+        .register(context.worker, key_bytes)
+        .ok_or_else(|| LocalError::fatal(SqlState::INTERNAL_ERROR, "no random numbers"))?;
+
+    if request.is_replication() {
+        let begun = super::replication::begin(context, handle, &target, request, out).await;
+        let begun = begun.map_err(|error| Failure::Told(error.to_frame(true)))?;
+        wire.send(out).await?;
+        return Ok(Admitted::Replication(begun));
+    }
+    let pool = context.pools.pool(target);
+    let variant = pool.variant(&request.settings);
+    let parameters = parameters(&pool, &variant).await?;
+    greet(out, &handle, &parameters);
+    wire.send(out).await?;
+    Ok(Admitted::Session(Ready { handle, pool, variant, mode }))
+}
+
+/// Appends what every client is told at the end of its login.
+pub(super) fn greet(out: &mut Vec<u8>, handle: &Registered, parameters: &Parameters) {
+    for (name, value) in parameters {
+        writer::parameter_status(out, name, value);
+    }
+    writer::backend_key_data(out, handle.pid.0, &handle.key);
+    writer::ready_for_query(out, TransactionStatus::Idle);
+}
+
+fn check_capacity(context: &Context) -> Result<(), LocalError> {
+    if context.is_draining.get() {
+        let message = "the database system is shutting down";
+        return Err(LocalError::fatal(SqlState::CANNOT_CONNECT_NOW, message));
+    }
+    if context.is_full() {
+        return Err(LocalError::fatal(
+            SqlState::TOO_MANY_CONNECTIONS,
+            "sorry, too many clients already",
+        )
+        .hint("Raise limits.clients."));
+    }
+    Ok(())
+}
+
+async fn authenticate(
+    wire: &mut Wire,
+    context: &Rc<Context>,
+    request: &SessionRequest,
+) -> Result<(), Refusal> {
+    let auth = &context.config.auth;
+    match auth.method {
+        AuthMethod::ScramSha256 => scram::authenticate(wire, context, &request.user).await,
+        AuthMethod::Trust if auth.trust_remote || wire.stream.is_loopback() => Ok(()),
+        AuthMethod::Trust => Err(Refusal::Told(
+            LocalError::fatal(
+                SqlState::INVALID_AUTHORIZATION,
+                format!("connections from {} are not trusted", wire.stream.peer()),
+            )
+            .hint("Set auth.method = \"scram-sha-256\", or auth.trust_remote = true."),
+        )),
+    }
+}
+
+/// Which database, as whom, in which mode.
+///
+/// The user on the server is the database's `user`, else the `server_user` of the client's `[[users]]`
+/// entry, else the client's own name; the password belongs to whichever it is.
+fn resolve(context: &Context, request: &SessionRequest) -> Result<(Target, PoolMode), LocalError> {
+    let config = &context.config;
+    let database = config.databases.find(&request.database).ok_or_else(|| {
+        let message = format!("database \"{}\" does not exist", request.database);
+        LocalError::fatal(SqlState::UNDEFINED_DATABASE, message)
+    })?;
+    let entry = config.users.get(&request.user);
+    let (user, password) = match (&database.user, entry) {
+        (Some(user), _) => (user.clone(), database.password.clone()),
+        (None, Some(entry)) => (
+            entry.server_user.clone().unwrap_or_else(|| request.user.clone()),
+            server_password(entry).cloned(),
+        ),
+        (None, None) => (request.user.clone(), database.password.clone()),
+    };
+    let mut settings = database.pool.clone();
+    if let Some(size) = entry.and_then(|entry| entry.pool_size) {
+        settings.size = size;
+        settings.min = settings.min.min(size);
+    }
+    let mode = entry.and_then(|entry| entry.pool_mode).unwrap_or(settings.mode);
+    let target = Target {
+        key: PoolKey { database: Arc::from(&*request.database), user: Arc::from(user) },
+        address: database.address.clone(),
+        dbname: database.dbname.clone().unwrap_or_else(|| request.database.clone()),
+        password,
+        settings,
+    };
+    Ok((target, mode))
+}
+
+/// What the server reports for these settings: known, or asked by opening a connection.
+async fn parameters(pool: &Rc<Pool>, variant: &Rc<Variant>) -> Result<Rc<Parameters>, WaitError> {
+    if let Some(parameters) = pool.parameters(variant) {
+        return Ok(parameters);
+    }
+    let mut waiting = pool.wait(variant)?;
+    let lease = std::future::poll_fn(|cx| waiting.poll(cx)).await?;
+    let parameters = Rc::clone(&lease.server.parameters);
+    lease.release();
+    Ok(parameters)
+}

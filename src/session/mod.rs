@@ -1,0 +1,59 @@
+//! One client from its first byte to its last.
+//!
+//! [`serve`] is a client's whole life: [`startup`] (first packet) → [`login`] (who it is, where it goes) →
+//! [`drive`] (frames to and from a server connection, until it leaves) → [`ending`] (what becomes of the server
+//! connection). A client's task polls both of its sockets; nothing of it is on another thread.
+//!
+//! ```text
+//!              NeedServer            lease
+//!   Idle ───────────────▶ Waiting ─────────▶ Relaying
+//!    ▲  ▲   (try_lend: at once)                │  │
+//!    │  └──────── ReadyForQuery `I`, clean ────┘  │ server lost
+//!    └────────────────────────────────────────────┘
+//!   any state ── Terminate, EOF, violation, shutdown ──▶ Ended
+//! ```
+
+mod cancel;
+mod context;
+mod drive;
+mod ending;
+mod handle;
+mod login;
+mod replication;
+mod scram;
+mod startup;
+mod wait;
+mod wire;
+
+use std::rc::Rc;
+
+pub use cancel::{CancelMail, CancelRouter};
+pub use context::Context;
+pub use ending::End;
+pub use handle::{Registry, SessionHandle, Signal};
+
+use crate::net::Stream;
+use wire::Wire;
+
+/// Serves one client.
+pub async fn serve(stream: Stream, context: Rc<Context>) {
+    let peer = stream.peer();
+    let limit = context.config.limits.login_timeout;
+    let login = Box::pin(login::login(Wire::new(stream), &context));
+    let outcome = tokio::select! {
+        biased;
+        outcome = tokio::time::timeout(limit, login) => outcome,
+        // Nobody waits for who is not in yet. PostgreSQL does not tell them either.
+        () = context.drain_begun() => return,
+    };
+    let session = match outcome {
+        Ok(login::Outcome::Session(session)) => session,
+        Ok(login::Outcome::Replication(replication)) => return replication.run().await,
+        Ok(login::Outcome::Over) => return,
+        Err(_elapsed) => {
+            tracing::warn!(%peer, ?limit, "login not finished in time (limits.login_timeout)");
+            return;
+        }
+    };
+    session.run().await;
+}
