@@ -20,8 +20,7 @@ function shown(value) {
   if (Buffer.isBuffer(value)) value = value.length > 300 ? digest(value) : `<${value.toString('hex')}>`;
   if (value instanceof Date) value = `Date ${isNaN(value) ? 'invalid' : value.toISOString()}`;
   if (typeof value === 'bigint') value = `${value}n`;
-  if (typeof value === 'string' && value.length > 300) value = digest(Buffer.from(value));
-  const text = JSON.stringify(value);
+  const text = JSON.stringify(value, (_, inner) => (typeof inner === 'string' && inner.length > 300 ? digest(Buffer.from(inner)) : inner));
   return text === undefined || (typeof value === 'number' && !isFinite(value)) ? String(value) : text;
 }
 
