@@ -19,43 +19,55 @@ use support::{Options, Postgres, Proxy};
 /// One driver at a time: they share the machine, and each makes and drops its own databases.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// A label for the output, a pool's mode and size. No script holds more than three connections at once, so three
+/// server connections suffice ("tight") even where each client keeps its own.
+const POOLS: [(&str, &str, u32); 3] =
+    [("transaction", "transaction", 20), ("session", "session", 20), ("tight", "transaction", 3)];
+
 /// What the scripts are run through.
 struct World {
     server: Postgres,
-    transaction: Proxy,
-    session: Proxy,
+    proxies: Vec<(&'static str, Proxy)>,
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
     let options =
         Options::default().setting("max_prepared_transactions=10").setting("max_connections=200");
     let server = Postgres::start(&options);
-    let proxy = |mode: &str| {
-        let upstream = format!("postgres://127.0.0.1:{}", server.port());
-        let mode = format!("pool.mode={mode}");
-        Proxy::builder().args(["--upstream", &upstream]).set(&mode).set("pool.size=20").start()
-    };
-    let (transaction, session) = (proxy("transaction"), proxy("session"));
-    World { server, transaction, session }
+    let upstream = format!("postgres://127.0.0.1:{}", server.port());
+    let proxies = POOLS.map(|(label, mode, size)| {
+        let proxy = Proxy::builder()
+            .args(["--upstream", &upstream])
+            .set(&format!("pool.mode={mode}"))
+            .set(&format!("pool.size={size}"));
+        (label, proxy.start())
+    });
+    World { server, proxies: Vec::from(proxies) }
 });
 
 fn same_as_direct(driver: &str) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let address = |port: u16| format!("127.0.0.1:{port}");
-    let output = Command::new("python3")
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers/run.py"))
-        .args(["--only", driver, "--direct", &address(WORLD.server.port())])
-        .args(["--proxy", &format!("transaction={}", address(WORLD.transaction.port()))])
-        .args(["--proxy", &format!("session={}", address(WORLD.session.port()))])
-        .output()
-        .unwrap();
+    let mut command = runner();
+    command.args(["--only", driver, "--direct", &address(WORLD.server.port())]);
+    for (label, proxy) in &WORLD.proxies {
+        command.args(["--proxy", &format!("{label}={}", address(proxy.port()))]);
+    }
+    let output = command.output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{driver}:\n{printed}{errors}");
 }
 
+fn runner() -> Command {
+    let mut command = Command::new("python3");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers/run.py"));
+    command
+}
+
 macro_rules! drivers {
     ($($name:ident = $driver:literal,)*) => {
+        const TESTED: &[&str] = &[$($driver),*];
         $(
             #[test]
             fn $name() {
@@ -76,4 +88,15 @@ drivers! {
     psycopg2 = "psycopg2",
     asyncpg = "asyncpg",
     node_postgres = "node-postgres",
+    postgres_js = "postgres-js",
+    tokio_postgres = "tokio-postgres",
+    sqlx = "sqlx",
+    jdbc = "jdbc",
+}
+
+#[test]
+fn every_script_has_its_test() {
+    let listed = runner().arg("--list").output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), TESTED);
 }

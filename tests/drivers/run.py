@@ -97,7 +97,7 @@ def java():
     if not (JARS / "postgresql.jar").exists():
         raise Missing("no libpostgresql-jdbc-java: run `make setup`")
     classpath = ":".join(str(jar) for jar in sorted(JARS.glob("postgresql.jar")))
-    return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", classpath]
+    return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Dfile.encoding=UTF-8", "-cp", classpath]
 
 
 def build_rust():
