@@ -103,6 +103,15 @@ pub(crate) fn tags(mut bytes: &[u8]) -> Vec<u8> {
     tags
 }
 
+/// Bytes of the whole frames.
+pub(crate) fn whole(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some((_, body)) = front(&bytes[at..]) {
+        at += 5 + body.len();
+    }
+    at
+}
+
 fn front(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let (&[tag, a, b, c, d], rest) = bytes.split_first_chunk::<5>()?;
     let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;

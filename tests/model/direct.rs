@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::connection::{Connection, cut, tags};
+use crate::connection::{Connection, cut, tags, whole};
 use crate::message::Message;
 use crate::sequence::{BARRIER_REPLIES, Step, Wait};
+use crate::support::Reply;
 use crate::tenancy::Tenancy;
 
 /// What one client was told.
@@ -41,13 +42,18 @@ pub(crate) fn run(connection: &mut Connection, steps: &[Step]) -> Result<Transcr
     let mut tenancy = Tenancy::new();
     let mut marks = Vec::new();
     for (number, step) in steps.iter().enumerate() {
-        let from = connection.replies.len();
+        // A part of a frame may be there already.
+        let from = whole(&connection.replies);
         connection.send(&step.bytes());
         if step.wait == Wait::HalfClosed {
             connection.half_close();
         }
-        if !read(connection, step, from) {
-            return Err(format!("PostgreSQL does not answer step {number}"));
+        // The last step begins with all settled: nothing is left for a next one to count.
+        let may_stay_away =
+            matches!(step.wait, Wait::Ready | Wait::Flushed) && number + 1 < steps.len();
+        if !read(connection, step, from, may_stay_away) {
+            let so_far = Reply(cut(&connection.replies[from..]));
+            return Err(format!("PostgreSQL does not answer step {number}; so far:\n{so_far}"));
         }
         let came = &connection.replies[from..];
         let status = cut(came).iter().rfind(|frame| frame.tag == b'Z').map(|frame| frame.body[0]);
@@ -66,8 +72,7 @@ pub(crate) fn run(connection: &mut Connection, steps: &[Step]) -> Result<Transcr
 }
 
 /// Reads until the step has what it waits for.
-fn read(connection: &mut Connection, step: &Step, from: usize) -> bool {
-    let may_stay_away = matches!(step.wait, Wait::Ready | Wait::Flushed);
+fn read(connection: &mut Connection, step: &Step, from: usize, may_stay_away: bool) -> bool {
     let deadline = Instant::now() + if may_stay_away { MAY_STAY_AWAY } else { WILL_COME };
     while !is_answered(connection, step, from) {
         let left = deadline.saturating_duration_since(Instant::now());

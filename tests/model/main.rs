@@ -58,7 +58,7 @@ const SHORT_RUN_SEED: u64 = 1;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sequences run side by side, each in databases of its own.
-const THREADS: usize = 2;
+const THREADS: usize = 4;
 
 #[test]
 fn transaction_mode() {
@@ -121,7 +121,8 @@ fn work(
         if let Err(failure) = world.run(&sequence, PATIENCE) {
             // The others stop.
             next.fetch_max(end, Ordering::Relaxed);
-            let at_first = format!("{failure}\n{sequence}");
+            let log = world.log_tail();
+            let at_first = format!("{failure}\n{sequence}--- log of the proxy\n{log}");
             let (small, failure) = shrink::shrink(&mut world, sequence, failure);
             return Some(format!(
                 "{setup:?}: repeat with PGSTEWARD_SEED={seed} PGSTEWARD_MODEL_SEQUENCES=1\n\

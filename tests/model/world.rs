@@ -60,6 +60,9 @@ pub(crate) enum Failure {
 /// A row that a table begins with: all tables begin the same.
 const CONTENTS: &str = "(1, 'one'), (2, 'two'), (3, 'three')";
 
+/// Lines of the proxy's log that are shown with a failure.
+const LOG_LINES: usize = 40;
+
 // === impl World ===
 
 impl World {
@@ -74,6 +77,13 @@ impl World {
             proxy,
             sequences: 0,
         }
+    }
+
+    /// The last lines that the proxy has logged.
+    pub(crate) fn log_tail(&self) -> String {
+        let log = self.proxy.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 
     /// Begins anew after a failure: nothing of it is left.
@@ -209,7 +219,9 @@ impl Side {
 fn postgres() -> &'static Postgres {
     static CLUSTER: OnceLock<Postgres> = OnceLock::new();
     CLUSTER.get_or_init(|| {
-        let postgres = Postgres::start(&Options::default());
+        // Thousands of errors and commits: neither is to cost a write.
+        let quick = Options::default().setting("synchronous_commit=off");
+        let postgres = Postgres::start(&quick.setting("log_min_messages=panic"));
         postgres.psql("CREATE DATABASE model");
         let mut wire = Wire::login(postgres.port(), "postgres", "model");
         for number in 0..CLIENTS {
@@ -231,6 +243,10 @@ fn start_proxy(setup: Setup) -> Proxy {
         .set(&format!("pool.mode={}", setup.mode))
         .set(&format!("pool.size={}", setup.pool_size))
         .set(&format!("server.workers={}", setup.workers))
+        .set(&format!(
+            "log.level={}",
+            std::env::var("PGSTEWARD_MODEL_LOG").as_deref().unwrap_or("info")
+        ))
         .start()
 }
 
