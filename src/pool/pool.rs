@@ -435,6 +435,10 @@ impl Pool {
             Err(error) => tracing::warn!(%error, "a server connection could not change workers"),
         }
         self.serve();
+        if !self.inner.borrow().waiters.is_empty() {
+            // Each question brings one: there may be more where it came from.
+            self.common.shared.ask(&self.target.key, self.common.worker);
+        }
     }
 
     /// A place was given up here: if only another worker has use for it, say so there.
