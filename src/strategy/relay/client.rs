@@ -295,12 +295,14 @@ fn own_unnamed(
     to_server: &mut Splice<'_>,
 ) {
     match front.header.tag {
+        // Nothing to fail.
+        b'H' if front.header.bytes == HEADER_BYTES => return,
         // These replace or drop it themselves, and nothing in front of them can fail.
         b'Q' | b'P'
             if replaces_unnamed(front)
                 && !front.is_too_long
                 && std::str::from_utf8(front.body()).is_ok() => {}
-        b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' => {
+        b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => {
             if let Statement::Parse(parse) = state.unnamed.current() {
                 // With a Sync of its own: it must not join the transaction of what follows, which may be
                 // a BEGIN that sets the isolation level.
