@@ -35,7 +35,7 @@ test-versions: ## the wire tests against PostgreSQL 15, 17 and 18
 demo: ## see it work (ARGS=--exit: don't stay up)
 	cargo run --locked --release -- demo $(ARGS)
 
-bench: release ## compare with PgBouncer and a direct connection (ARGS=--quick)
+bench: release ## compare with PgBouncer and a direct connection (ARGS=--quick); the steps alone: cargo bench
 	bench/compare $(ARGS)
 
 regress: release ## PostgreSQL's own regression suite through the proxy (MODE=session|transaction)
