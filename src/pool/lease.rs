@@ -1,9 +1,13 @@
 //! A server connection on loan.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::pool::Pool;
 use super::server::ServerConnection;
+
+/// So long an abandoned server process may take to end.
+const LAST_BREATH: Duration = Duration::from_secs(2);
 
 /// A loan. Dropped, it closes the connection: only [`Lease::release`] and [`Lease::clean`] give it back.
 #[derive(Debug)]
@@ -51,10 +55,13 @@ impl Lease {
         tokio::task::spawn_local(super::cleanup::clean(self));
     }
 
-    /// Cancels what runs on it and closes it.
-    pub fn abandon(self) {
+    /// Cancels what runs on it and closes it. Its place in the pool is free when the server process is gone:
+    /// else there would be more of them than the pool's size for a while.
+    pub fn abandon(mut self) {
         tokio::task::spawn_local(async move {
             super::cancel::cancel(Rc::clone(&self.server.backend)).await;
+            // Whatever it does that no cancel ends is not waited for.
+            let _ = tokio::time::timeout(LAST_BREATH, self.server.closed()).await;
             drop(self);
         });
     }

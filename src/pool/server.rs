@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::dial::Parameters;
@@ -13,8 +14,8 @@ use super::lease::Lease;
 use super::quota::Slot;
 use crate::client_state::ClientState;
 use crate::config::{Address, PoolMode};
-use crate::net::Stream;
 use crate::net::stream::Detached;
+use crate::net::{CHUNK_BYTES, Stream};
 use crate::protocol::frame::{HEADER_BYTES, server_header};
 use crate::protocol::message;
 
@@ -160,6 +161,14 @@ impl ServerConnection {
             born: self.born,
             slot: self.slot,
         })
+    }
+
+    /// Closes it for writing and waits until the server has closed it too. Cancel safe: what is read is nobody's.
+    pub(super) async fn closed(&mut self) {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        // A socket that fails is closed as well.
+        let _ = self.stream.shutdown().await;
+        while self.stream.read(&mut buffer).await.is_ok_and(|bytes| bytes > 0) {}
     }
 
     /// Says Terminate, as far as the socket takes it at once; the drop closes.
