@@ -194,11 +194,12 @@ impl Ledger {
         self.in_doubt
     }
 
-    /// What is owed, front first, for telling a client that it will not come.
+    /// What the client is owed, front first, for telling it that it will not come.
     pub fn owed(&self) -> impl Iterator<Item = Owed> + '_ {
-        let is_mark = |owed: &Owed| matches!(owed, Owed::CopyData | Owed::CopyEnd | Owed::Flush);
-        let owed = self.queue.iter().map(|(owed, _)| *owed);
-        owed.filter(move |owed| !is_mark(owed))
+        let is_mark = |owed: Owed| matches!(owed, Owed::CopyData | Owed::CopyEnd | Owed::Flush);
+        let is_clients = |(_, asker): &&(Owed, Asker)| *asker == Asker::Client;
+        let owed = self.queue.iter().filter(is_clients).map(|(owed, _)| *owed);
+        owed.filter(move |owed| !is_mark(*owed))
     }
 
     /// A message of the client was sent.

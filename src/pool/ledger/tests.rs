@@ -205,3 +205,13 @@ fn an_error_of_the_proxys_own_group_is_no_error_of_the_client() {
         ]
     );
 }
+
+#[test]
+fn what_the_proxy_asked_for_is_not_owed_to_the_client() {
+    let mut ledger = Ledger::default();
+    ledger.sent_by_proxy(ParseUnnamed);
+    ledger.sent_by_proxy(Sync);
+    ledger.sent(Bind);
+    ledger.sent(Sync);
+    assert!(ledger.owed().eq([Bind, Sync]));
+}
