@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pgsteward::analysis::session_effects::session_effects;
+use pgsteward::analysis::session_effects::footprint;
 
 fuzz_target!(|text: &[u8]| {
-    session_effects(text);
+    footprint(text);
 });

@@ -43,10 +43,39 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Effects(u16);
 
-/// What the statements of `text` may leave on the server connection that runs them.
+/// Something else that the relay must know of a text, beside its effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mark {
+    /// It changes a setting that the analysis of statements reads, until the end of the transaction.
+    LocalSetting,
+    /// It may change what a name means, or of what type a column is, for other sessions too.
+    Ddl,
+    /// It names prepared statements: `PREPARE`, `EXECUTE`, `DEALLOCATE`, `DISCARD`.
+    PreparedNames,
+    /// More than one statement.
+    Several,
+    /// Its first statement is one that PostgreSQL makes a plan for.
+    Planned,
+}
+
+/// A set of [`Mark`]s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks(u8);
+
+/// What a scan of a text tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// What it may leave on its server connection.
+    pub effects: Effects,
+    /// All else.
+    pub marks: Marks,
+}
+
+/// What the statements of `text` may leave on the server connection that runs them, and their marks.
 ///
 /// Total: any bytes have an answer, found in linear time, without recursion or allocation.
-pub fn session_effects(text: &[u8]) -> Effects {
+pub fn footprint(text: &[u8]) -> Footprint {
     let mut scan = Scan::new(text);
     if memchr(0, text).is_some() {
         scan.add(Effect::Unknown);
@@ -107,6 +136,20 @@ impl Effect {
 
     const fn bit(self) -> u16 {
         1 << self as u8
+    }
+}
+
+// === impl Marks ===
+
+impl Marks {
+    /// Whether `mark` is among them.
+    #[inline]
+    pub fn contains(self, mark: Mark) -> bool {
+        self.0 & (1 << mark as u8) != 0
+    }
+
+    fn add(&mut self, mark: Mark) {
+        self.0 |= 1 << mark as u8;
     }
 }
 
@@ -171,7 +214,9 @@ enum Phase {
     Inside,
     /// After SET.
     Set,
-    /// After SET LOCAL, SET TRANSACTION, SET CONSTRAINTS: no effect, unless the word is a setting's name.
+    /// After SET LOCAL: no effect, unless the word is a setting's name.
+    SetLocal,
+    /// After SET TRANSACTION, SET CONSTRAINTS: likewise.
     SetExempt,
     /// After PREPARE.
     Prepare,
@@ -194,6 +239,8 @@ enum Phase {
 struct SetConfig {
     /// Parentheses and brackets open at its arguments.
     depth: u32,
+    /// The setting may be one that analysis reads.
+    is_read_by_analysis: bool,
     /// Arguments before the present one.
     commas: u32,
     /// Tokens of the third argument.
@@ -211,6 +258,9 @@ enum Third {
 struct Scan<'a> {
     text: &'a [u8],
     found: Effects,
+    marks: Marks,
+    /// A statement has begun.
+    has_begun: bool,
     phase: Phase,
     /// The token before, if a word or a quoted identifier.
     name: Option<Token>,
@@ -226,6 +276,8 @@ impl<'a> Scan<'a> {
         Self {
             text,
             found: Effects::NONE,
+            marks: Marks::default(),
+            has_begun: false,
             phase: Phase::Start,
             name: None,
             depth: 0,
@@ -237,9 +289,9 @@ impl<'a> Scan<'a> {
         self.found = self.found.union(effect.into());
     }
 
-    fn finish(mut self) -> Effects {
+    fn finish(mut self) -> Footprint {
         self.end_statement();
-        self.found
+        Footprint { effects: self.found, marks: self.marks }
     }
 
     #[inline]
@@ -301,6 +353,9 @@ impl<'a> Scan<'a> {
             self.phase = Phase::Create;
         } else if initial == b'i' && is(word, b"into") && !self.follows_insert() {
             self.phase = Phase::Into;
+        } else if initial == b'e' && is(word, b"execute") {
+            // By itself, in EXPLAIN, in CREATE TABLE ... AS.
+            self.marks.add(Mark::PreparedNames);
         }
     }
 
@@ -314,15 +369,29 @@ impl<'a> Scan<'a> {
 
     /// The first word of a statement.
     fn opening(&mut self, word: &[u8]) -> Phase {
+        if std::mem::replace(&mut self.has_begun, true) {
+            self.marks.add(Mark::Several);
+        } else if is_any(word, PLANNED) {
+            self.marks.add(Mark::Planned);
+            return Phase::Inside;
+        }
         match word.len() {
-            2 if is(word, b"do") => self.add(Effect::Unknown),
+            2 if is(word, b"do") => {
+                self.add(Effect::Unknown);
+                self.marks.add(Mark::Ddl);
+            }
             3 if is(word, b"set") => return Phase::Set,
             4 if is(word, b"call") => self.add(Effect::Unknown),
             4 if is(word, b"load") => self.add(Effect::Load),
+            4 if is(word, b"drop") => self.marks.add(Mark::Ddl),
+            5 if is(word, b"alter") => self.marks.add(Mark::Ddl),
             6 if is(word, b"listen") => self.add(Effect::Listen),
+            6 if is(word, b"import") => self.marks.add(Mark::Ddl),
+            7 if is(word, b"discard") => self.marks.add(Mark::PreparedNames),
             7 if is(word, b"prepare") => return Phase::Prepare,
             7 if is(word, b"declare") => return Phase::Declare,
             7 if is(word, b"explain") => return Phase::Explain,
+            10 if is(word, b"deallocate") => self.marks.add(Mark::PreparedNames),
             _ => {}
         }
         Phase::Inside
@@ -332,13 +401,17 @@ impl<'a> Scan<'a> {
     #[cold]
     fn awaited(&mut self, phase: Phase, word: &[u8]) -> Phase {
         match phase {
-            Phase::Set if is_any(word, &[b"local", b"transaction", b"constraints"]) => {
+            Phase::Set if is(word, b"local") => return Phase::SetLocal,
+            Phase::Set if is_any(word, &[b"transaction", b"constraints"]) => {
                 return Phase::SetExempt;
             }
             Phase::Set => self.add(Effect::Setting),
-            Phase::SetExempt if is(word, b"to") => self.add(Effect::Setting),
+            Phase::SetLocal | Phase::SetExempt if is(word, b"to") => self.add(Effect::Setting),
+            Phase::SetLocal if is_any(word, READ_BY_ANALYSIS) => {
+                self.marks.add(Mark::LocalSetting);
+            }
             Phase::Prepare if is(word, b"transaction") => return Phase::PrepareTransaction,
-            Phase::Prepare | Phase::PrepareTransaction => self.add(Effect::Prepare),
+            Phase::Prepare | Phase::PrepareTransaction => self.prepares(),
             Phase::Explain if is(word, b"declare") => return Phase::Declare,
             Phase::Explain => return Phase::Explain,
             Phase::Declare if is(word, b"with") => return Phase::DeclareWith,
@@ -351,13 +424,13 @@ impl<'a> Scan<'a> {
                 return Phase::Create;
             }
             Phase::Into if is_any(word, &[b"table", b"local", b"global"]) => return Phase::Into,
+            Phase::Create | Phase::Into => self.marks.add(Mark::Ddl),
             Phase::Start
             | Phase::Inside
+            | Phase::SetLocal
             | Phase::SetExempt
             | Phase::Declare
-            | Phase::DeclareWith
-            | Phase::Create
-            | Phase::Into => {}
+            | Phase::DeclareWith => {}
         }
         Phase::Inside
     }
@@ -372,25 +445,36 @@ impl<'a> Scan<'a> {
                 self.add(Effect::Setting);
                 Phase::Inside
             }
-            Phase::SetExempt if bytes == b"." || bytes == b"=" => {
+            Phase::SetLocal | Phase::SetExempt if bytes == b"." || bytes == b"=" => {
                 self.add(Effect::Setting);
                 Phase::Inside
             }
+            Phase::SetLocal => {
+                // A quoted name: any.
+                self.marks.add(Mark::LocalSetting);
+                Phase::Inside
+            }
             Phase::Prepare => {
-                self.add(Effect::Prepare);
+                self.prepares();
                 Phase::Inside
             }
             Phase::PrepareTransaction if kind != TokenKind::String => {
-                self.add(Effect::Prepare);
+                self.prepares();
                 Phase::Inside
             }
-            Phase::Start
-            | Phase::SetExempt
-            | Phase::PrepareTransaction
-            | Phase::DeclareWith
-            | Phase::Create
-            | Phase::Into => Phase::Inside,
+            Phase::Create | Phase::Into => {
+                self.marks.add(Mark::Ddl);
+                Phase::Inside
+            }
+            Phase::Start | Phase::SetExempt | Phase::PrepareTransaction | Phase::DeclareWith => {
+                Phase::Inside
+            }
         };
+    }
+
+    fn prepares(&mut self) {
+        self.add(Effect::Prepare);
+        self.marks.add(Mark::PreparedNames);
     }
 
     fn identifier(&mut self, name: &[u8]) {
@@ -425,7 +509,12 @@ impl<'a> Scan<'a> {
                 self.add(Effect::Setting);
                 return;
             }
-            self.set_config = Some(SetConfig { depth: self.depth, commas: 0, third: Third::Empty });
+            self.set_config = Some(SetConfig {
+                depth: self.depth,
+                is_read_by_analysis: false,
+                commas: 0,
+                third: Third::Empty,
+            });
             return;
         }
         for (function, effects) in FUNCTIONS {
@@ -448,13 +537,23 @@ impl<'a> Scan<'a> {
                 }
                 b")" => {
                     if call.commas != 2 || call.third != Third::True {
-                        self.add(Effect::Setting);
+                        self.found = self.found.union(Effect::Setting.into());
+                    }
+                    if call.is_read_by_analysis {
+                        self.marks.add(Mark::LocalSetting);
                     }
                     self.set_config = None;
                     return;
                 }
                 _ => {}
             }
+        }
+        if call.commas == 0 {
+            let name = bytes.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'"));
+            let is_harmless = name.is_some_and(|name| {
+                !is_any(name, READ_BY_ANALYSIS) && !name.contains(&b'\'')
+            });
+            call.is_read_by_analysis |= !is_harmless;
         }
         if call.commas == 2 {
             let alone = call.third == Third::Empty;
@@ -480,6 +579,28 @@ fn is_any(word: &[u8], keywords: &[&[u8]]) -> bool {
 fn unquoted(name: &[u8]) -> &[u8] {
     name.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(name)
 }
+
+/// First words of statements that are planned.
+const PLANNED: &[&[u8]] =
+    &[b"select", b"insert", b"update", b"delete", b"with", b"values", b"merge", b"table"];
+
+/// What `SET LOCAL` may be followed by if it changes a setting that parse analysis reads (but search_path: a
+/// statement is analysed anew when that changes).
+const READ_BY_ANALYSIS: &[&[u8]] = &[
+    b"timezone",
+    b"time",
+    b"datestyle",
+    b"intervalstyle",
+    b"standard_conforming_strings",
+    b"transform_null_equals",
+    b"array_nulls",
+    b"xmloption",
+    b"xml",
+    b"backslash_quote",
+    b"client_encoding",
+    b"names",
+    b"lc_monetary",
+];
 
 const TEMPORARY_SCHEMA: &[u8] = b"pg_temp";
 

@@ -6,8 +6,12 @@ use super::Effect::{
     AdvisoryLock, ForeignSession, HoldCursor, Listen, Load, Prepare, Process, Setting, Temporary,
     Unknown,
 };
-use super::{Effect, Effects, session_effects};
+use super::{Effect, Effects, Mark, footprint};
 use crate::analysis::lexer::Lexer;
+
+fn session_effects(text: &[u8]) -> Effects {
+    footprint(text).effects
+}
 
 fn check(table: &[(&str, &[Effect])]) {
     for (text, expected) in table {
@@ -311,5 +315,49 @@ proptest! {
         let apart = session_effects(first.as_bytes()).union(session_effects(second.as_bytes()));
         let together = session_effects(format!("{first}; {second}").as_bytes());
         prop_assert_eq!(apart, together);
+    }
+}
+
+#[test]
+fn marks() {
+    use Mark::{Ddl, LocalSetting, Planned, PreparedNames, Several};
+    let all = [LocalSetting, Ddl, PreparedNames, Several, Planned];
+    let table: &[(&str, &[Mark])] = &[
+        ("SELECT 1", &[Planned]),
+        ("(select 1) union values (2);", &[Planned]),
+        ("with x as (select 1) insert into t table x", &[Planned]),
+        ("begin", &[]),
+        ("select 1; select 2", &[Several, Planned]),
+        ("set local timezone to utc", &[LocalSetting]),
+        ("set local time zone 'utc'", &[LocalSetting]),
+        ("set local \"DateStyle\" to iso", &[LocalSetting]),
+        ("set local app.tenant = 'timezone'", &[]),
+        ("set local role bob", &[]),
+        ("set transaction read only", &[]),
+        ("select set_config('a', 'b', true)", &[Planned]),
+        ("select set_config('TimeZone', 'b', true)", &[LocalSetting, Planned]),
+        ("select set_config($1, $2, true)", &[LocalSetting, Planned]),
+        ("create table t (i int)", &[Ddl]),
+        ("create temp table t (i int)", &[]),
+        ("create or replace local temporary view v as select 1", &[]),
+        ("create unlogged table t as execute x", &[Ddl, PreparedNames]),
+        ("select 1 into t", &[Ddl, Planned]),
+        ("select 1 into temp t", &[Planned]),
+        ("insert into t values (1)", &[Planned]),
+        ("alter table t add i int", &[Ddl]),
+        ("drop table t", &[Ddl]),
+        ("import foreign schema s from server x into y", &[Ddl]),
+        ("do $$ begin end $$", &[Ddl]),
+        ("deallocate all", &[PreparedNames]),
+        ("discard all", &[PreparedNames]),
+        ("execute x(1)", &[PreparedNames]),
+        ("explain analyze execute x", &[PreparedNames]),
+        ("prepare x as select 1", &[PreparedNames]),
+        ("prepare transaction 'x'", &[]),
+    ];
+    for (text, expected) in table {
+        let marks = footprint(text.as_bytes()).marks;
+        let found: Vec<_> = all.into_iter().filter(|mark| marks.contains(*mark)).collect();
+        assert_eq!(found, *expected, "{text}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Splice;
 use crate::analysis::fastpath::function_call_effects;
-use crate::analysis::session_effects::{Effect, session_effects};
+use crate::analysis::session_effects::{Effect, footprint};
 use crate::client_state::{Body, ClientState, Statement};
 use crate::config::{Limits, PoolMode};
 use crate::pool::{Exchange, Owed};
@@ -282,7 +282,7 @@ fn scan(state: &mut ClientState, front: &Front<'_>, text: &[u8]) {
         return;
     }
     let is_held = front.is_whole() && !front.is_too_long;
-    let effects = if is_held { session_effects(text) } else { Effect::Unknown.into() };
+    let effects = if is_held { footprint(text).effects } else { Effect::Unknown.into() };
     state.pins = state.pins.union(effects);
 }
 
