@@ -550,9 +550,8 @@ impl<'a> Scan<'a> {
         }
         if call.commas == 0 {
             let name = bytes.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'"));
-            let is_harmless = name.is_some_and(|name| {
-                !is_any(name, READ_BY_ANALYSIS) && !name.contains(&b'\'')
-            });
+            let is_harmless =
+                name.is_some_and(|name| !is_any(name, READ_BY_ANALYSIS) && !name.contains(&b'\''));
             call.is_read_by_analysis |= !is_harmless;
         }
         if call.commas == 2 {

@@ -1,8 +1,10 @@
 //! What the proxy remembers of one client between its messages. No I/O.
 
-mod unnamed;
+mod names;
+mod statement;
 
-pub use unnamed::{Statement, Unnamed};
+pub use names::{Definition, Names, StatementName};
+pub use statement::{Budget, SERVER_NAME_PREFIX, Shape, Statement, StatementId};
 
 use crate::analysis::session_effects::{Effect, Effects};
 use crate::config::PoolMode;
@@ -15,8 +17,12 @@ pub struct ClientState {
     /// What was done on the server connection that must not meet another client: while this is not
     /// empty, the connection stays.
     pub pins: Effects,
-    /// Its unnamed prepared statement.
-    pub unnamed: Unnamed,
+    /// Its prepared statements.
+    pub names: Names,
+    /// A setting that the analysis of statements reads was changed until the end of the transaction.
+    pub has_local_settings: bool,
+    /// The open transaction may have changed the catalog.
+    pub has_ddl: bool,
     /// Rest of a frame whose front was dealt with.
     pub body: Body,
     /// A local error was reported: everything up to the next Sync is skipped.
@@ -41,7 +47,9 @@ impl ClientState {
         Self {
             mode,
             pins: Effects::NONE,
-            unnamed: Unnamed::default(),
+            names: Names::default(),
+            has_local_settings: false,
+            has_ddl: false,
             body: Body::None,
             skip_to_sync: false,
         }
@@ -50,26 +58,21 @@ impl ClientState {
     /// What was dealt with since the server connection was lent never left.
     pub fn nothing_was_sent(&mut self) {
         self.body = Body::None;
-        self.unnamed.nothing_was_sent();
     }
 
-    /// The oldest message in flight that replaces or drops the unnamed statement was done.
-    pub fn unnamed_settled(&mut self, was_parse: bool) {
-        self.unnamed.settled(was_parse);
-        self.stay_with_the_unknown();
-    }
-
-    /// Such messages were not done ([`Unnamed::skipped`]).
-    pub fn unnamed_skipped(&mut self, messages: usize, has_failed: bool) {
-        self.unnamed.skipped(messages, has_failed);
-        self.stay_with_the_unknown();
-    }
-
-    /// A statement that only the server knows can't be made again elsewhere.
-    fn stay_with_the_unknown(&mut self) {
-        if *self.unnamed.current() == Statement::Unknown {
+    /// A Parse was done.
+    pub fn define(&mut self, name: &StatementName, definition: Definition) {
+        if definition == Definition::ServerOnly {
+            // It can't be made again elsewhere.
             self.pins = self.pins.union(Effect::Unknown.into());
         }
+        self.names.define(name, definition);
+    }
+
+    /// No transaction is open any more.
+    pub fn transaction_ended(&mut self) {
+        self.has_local_settings = false;
+        self.has_ddl = false;
     }
 
     /// Whether a part of a frame has gone to the server and the rest has not.

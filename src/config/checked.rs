@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Config {
     pub net: Net,
     /// Bounds on what a client may make the proxy hold.
     pub limits: Limits,
+    /// Prepared statements.
+    pub prepared: Prepared,
     /// Named databases, and the one for every other name.
     pub databases: Databases,
     /// Clients that log in with SCRAM, and settings of single users.
@@ -97,6 +100,19 @@ pub struct Limits {
     pub idle_transaction: Option<Duration>,
     /// Distinct startup settings remembered per pool (their ParameterStatus values).
     pub startup_variants: usize,
+}
+
+/// Prepared statements in the pool modes that change server connections.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Named statements of one client, before it has to keep its server connection.
+    pub client_statements: usize,
+    /// Statements kept on one server connection.
+    pub server_statements: NonZeroUsize,
+    /// Bytes that all statements may take.
+    pub memory: usize,
+    /// Whether unnamed statements that come again are given names.
+    pub unnamed: bool,
 }
 
 /// Named databases and `*`.

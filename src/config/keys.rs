@@ -60,7 +60,7 @@ const COUNT_MAX: i64 = 1_000_000;
 pub(super) const POOL_MODES: &[&str] = &["transaction", "session", "statement"];
 
 /// The sections that appear once.
-pub(super) const SECTIONS: &[Section] = &[SERVER, LOG, AUTH, NET, LIMITS, POOL];
+pub(super) const SECTIONS: &[Section] = &[SERVER, LOG, AUTH, NET, LIMITS, PREPARED, POOL];
 
 const SERVER: Section = Section {
     name: "server",
@@ -256,6 +256,37 @@ const POOL: Section = Section {
             Kind::DurationOrOff,
             "\"1h\"",
             "A server connection that old is closed when it is next idle.",
+        ),
+    ],
+};
+
+const PREPARED: Section = Section {
+    name: "prepared",
+    doc: "Prepared statements in pool modes `transaction` and `statement`.",
+    keys: &[
+        key(
+            "client_statements",
+            Kind::Integer(0, COUNT_MAX),
+            "2000",
+            "Named statements of one client. A client that prepares more keeps its server connection.",
+        ),
+        key(
+            "server_statements",
+            Kind::Integer(16, COUNT_MAX),
+            "500",
+            "Statements kept on one server connection; the one used longest ago makes room.",
+        ),
+        key(
+            "memory",
+            Kind::Size,
+            "\"64MiB\"",
+            "What all statements may take, in equal shares for the workers. Beyond it a client that prepares a named statement keeps its server connection.",
+        ),
+        key(
+            "unnamed",
+            Kind::Flag,
+            "true",
+            "Whether a text that comes again as an unnamed statement is prepared under a name, so that it is analysed and planned once.",
         ),
     ],
 };

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checked::{
     Address, Auth, AuthMethod, Config, Database, Databases, Limits, Log, LogLevel, Net, PoolMode,
-    PoolSettings, Secret, User,
+    PoolSettings, Prepared, Secret, User,
 };
 use super::fault::Faults;
 use super::keys::{self, Key, Kind, Section};
@@ -128,6 +129,7 @@ impl<'a> Reader<'a> {
         let log = self.section(root, "log");
         let net = self.section(root, "net");
         let limits = self.section(root, "limits");
+        let prepared = self.section(root, "prepared");
         let config = Config {
             listen: self.socket_address(&server, "listen"),
             admin_listen: self.socket_address(&server, "admin_listen"),
@@ -147,6 +149,13 @@ impl<'a> Reader<'a> {
                 pipeline_depth: self.count(&limits, "pipeline_depth"),
                 idle_transaction: self.duration_or_off(&limits, "idle_transaction"),
                 startup_variants: self.count(&limits, "startup_variants"),
+            },
+            prepared: Prepared {
+                client_statements: self.count(&prepared, "client_statements"),
+                server_statements: NonZeroUsize::new(self.count(&prepared, "server_statements"))
+                    .unwrap_or(NonZeroUsize::MIN),
+                memory: self.size(&prepared, "memory"),
+                unnamed: self.flag(&prepared, "unnamed"),
             },
             databases: self.databases(),
             users: self.users(),

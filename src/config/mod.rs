@@ -16,7 +16,7 @@ mod written;
 
 pub use checked::{
     Address, Auth, AuthMethod, Config, Database, Databases, Limits, Log, LogLevel, Net, PoolMode,
-    PoolSettings, Secret, User,
+    PoolSettings, Prepared, Secret, User,
 };
 pub use fault::Faults;
 pub use load::{Loaded, Source, load};

@@ -1,6 +1,7 @@
 //! What is under way on a server connection, without its socket.
 
 use super::ledger::Ledger;
+use super::prepared::Prepared;
 use crate::client_state::Body;
 use crate::protocol::{SqlState, TransactionStatus};
 
@@ -9,12 +10,20 @@ use crate::protocol::{SqlState, TransactionStatus};
 pub struct Exchange {
     /// Owed replies.
     pub ledger: Ledger,
+    /// Shared statements on the connection.
+    pub prepared: Prepared,
     /// Rest of a server's frame whose front was dealt with.
     pub body: Body,
-    /// The server's unnamed statement is what the client that holds the connection thinks it is.
+    /// The server's unnamed statement is what the client that holds the connection thinks it is, unless that
+    /// is a shared one.
     pub unnamed_ready: bool,
+    /// Parameter types of the statement that the server is describing, as a Parse has them.
+    pub described_types: Option<Box<[u8]>>,
     /// A ReadyForQuery went to the client; who drives the relay takes it.
     pub ready: Option<TransactionStatus>,
+    /// A transaction that may have changed the catalog has ended, or a change has shown; who drives the relay
+    /// takes it.
+    pub has_new_catalog: bool,
     /// The server has said that it closes the connection.
     pub fatal: Option<Fatal>,
 }

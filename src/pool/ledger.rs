@@ -17,25 +17,26 @@ use std::collections::VecDeque;
 
 use thiserror::Error;
 
+use super::deed::Deed;
+use crate::client_state::StatementId;
 use crate::protocol::TransactionStatus;
+
+/// So many entries are searched for what concerns a name or a statement.
+const LOOK_BACK_MAX: usize = 256;
 
 /// What was sent and is not yet answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owed {
-    /// Parse of a named statement.
+    /// Parse.
     Parse,
-    /// Parse of the unnamed statement.
-    ParseUnnamed,
     /// Bind.
     Bind,
     /// Describe of a statement or portal.
     Describe,
     /// Execute.
     Execute,
-    /// Close of a named statement or a portal.
+    /// Close of a statement or portal.
     Close,
-    /// Close of the unnamed statement.
-    CloseUnnamed,
     /// Sync.
     Sync,
     /// A simple query.
@@ -52,34 +53,65 @@ pub enum Owed {
 
 /// Who asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asker {
+pub enum Asker {
+    /// The client: the reply is the client's.
     Client,
-    /// The proxy itself: the reply is not the client's.
+    /// The proxy, for itself: the reply is nobody's. What may fail stands in a group of its own.
     Proxy,
+    /// The proxy, in the client's group: the reply is nobody's, but an error is the client's.
+    Ahead,
+    /// The client; but the server was not asked, and the reply is made up in its turn.
+    Nobody,
+    /// The proxy, in the client's group, for an error that the client is told in other words.
+    Refusal,
+}
+
+/// A message that was sent.
+#[derive(Debug)]
+struct Entry {
+    owed: Owed,
+    asker: Asker,
+    deed: Deed,
 }
 
 /// What to do with a reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The client's.
     Forward,
     /// Not the client's.
     Swallow,
-    /// ParseComplete or CloseComplete of the unnamed statement, the client's.
-    Unnamed(Owed),
-    /// ReadyForQuery of what is named, the client's.
-    Ready(TransactionStatus, Owed),
+    /// The message is done. `forward`: the reply is the client's.
+    Done {
+        /// What comes to pass.
+        deed: Deed,
+        /// Whether the reply is the client's.
+        forward: bool,
+    },
+    /// A ReadyForQuery, the client's.
+    Ready(TransactionStatus, Deed),
     /// An ErrorResponse, the client's.
-    Failed(Skipped),
+    Failed(Failure),
 }
 
-/// What an error did to the messages that replace or drop the client's unnamed statement.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Skipped {
-    /// So many of them were not done.
-    pub messages: usize,
-    /// The first of them was a Parse, and it is what failed.
-    pub has_failed: bool,
+/// The message that an error is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// What it would have done.
+    pub deed: Deed,
+    /// It was made to fail: the client gets another error.
+    pub is_refusal: bool,
+}
+
+/// What is known of a name or a statement while messages are in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InFlight<T> {
+    /// Nothing in flight concerns it.
+    Settled,
+    /// This, if the messages before it in the same group succeed.
+    InThisGroup(T),
+    /// A reply to an earlier group decides.
+    Open,
 }
 
 /// A reply that nothing owes.
@@ -118,7 +150,13 @@ enum Copy {
 /// The replies that one server connection owes.
 #[derive(Debug)]
 pub struct Ledger {
-    queue: VecDeque<(Owed, Asker)>,
+    queue: VecDeque<Entry>,
+    /// Entries that end a group.
+    groups: usize,
+    /// Entries whose deeds concern the client's names.
+    names: usize,
+    /// Entries whose deeds make or close shared statements.
+    moves: usize,
     status: TransactionStatus,
     phase: Phase,
     copy: Copy,
@@ -130,6 +168,9 @@ impl Default for Ledger {
     fn default() -> Self {
         Self {
             queue: VecDeque::new(),
+            groups: 0,
+            names: 0,
+            moves: 0,
             status: TransactionStatus::Idle,
             phase: Phase::Between,
             copy: Copy::No,
@@ -179,9 +220,7 @@ impl Ledger {
 
     /// Whether the server will answer without hearing more.
     pub fn is_answer_coming(&self) -> bool {
-        let brings_answers =
-            |owed| matches!(owed, Owed::Sync | Owed::Query | Owed::Function | Owed::Flush);
-        self.queue.iter().any(|(owed, _)| brings_answers(*owed))
+        self.queue.iter().any(|entry| ends_group(entry.owed) || entry.owed == Owed::Flush)
     }
 
     /// Whether the server waits for copy data.
@@ -197,74 +236,170 @@ impl Ledger {
     /// What the client is owed, front first, for telling it that it will not come.
     pub fn owed(&self) -> impl Iterator<Item = Owed> + '_ {
         let is_mark = |owed: Owed| matches!(owed, Owed::CopyData | Owed::CopyEnd | Owed::Flush);
-        let is_clients = |(_, asker): &&(Owed, Asker)| *asker == Asker::Client;
-        let owed = self.queue.iter().filter(is_clients).map(|(owed, _)| *owed);
+        let is_clients = move |entry: &&Entry| matches!(entry.asker, Asker::Client | Asker::Nobody);
+        let owed = self.queue.iter().filter(is_clients).map(|entry| entry.owed);
         owed.filter(move |owed| !is_mark(*owed))
     }
 
+    /// Whether a whole group is in flight, so that what is sent now may find the transaction failed.
+    pub fn has_groups_in_flight(&self) -> bool {
+        self.groups > 0
+    }
+
+    /// Whether anything in flight concerns the client's names.
+    pub fn has_names_in_flight(&self) -> bool {
+        self.names > 0
+    }
+
+    /// The deed in flight that decides what a name of the client stands for.
+    pub fn name_in_flight(&self, name: &[u8]) -> InFlight<&Deed> {
+        if self.names == 0 {
+            return InFlight::Settled;
+        }
+        self.latest(|deed| deed.concerns(name).then_some(deed))
+    }
+
+    /// Whether a statement is on the server connection after what is in flight.
+    pub fn statement_in_flight(&self, id: StatementId) -> InFlight<bool> {
+        if self.moves == 0 {
+            return InFlight::Settled;
+        }
+        self.latest(|deed| deed.leaves(id))
+    }
+
+    /// Whether the server's unnamed statement is about to be made the client's own.
+    pub fn unnamed_in_flight(&self) -> InFlight<()> {
+        if self.queue.is_empty() {
+            return InFlight::Settled;
+        }
+        self.latest(|deed| (*deed == Deed::OwnUnnamed).then_some(()))
+    }
+
+    /// The last deed that `find` has an answer for. Of a longer queue than [`LOOK_BACK_MAX`] the replies are
+    /// awaited: else each message of a deep pipeline would cost as much as the pipeline is deep.
+    fn latest<'a, T>(&'a self, find: impl Fn(&'a Deed) -> Option<T>) -> InFlight<T> {
+        let mut in_this_group = true;
+        for (back, entry) in self.queue.iter().rev().enumerate() {
+            if back >= LOOK_BACK_MAX {
+                return InFlight::Open;
+            }
+            in_this_group &= !ends_group(entry.owed);
+            match find(&entry.deed) {
+                Some(found) if in_this_group => return InFlight::InThisGroup(found),
+                Some(_) => return InFlight::Open,
+                None => {}
+            }
+        }
+        InFlight::Settled
+    }
+
+    /// What the message in front would do.
+    pub fn front_deed(&self) -> Option<&Deed> {
+        self.queue.front().map(|entry| &entry.deed)
+    }
+
+    /// What the message in front would do does not come to pass.
+    pub fn forget_front_deed(&mut self) {
+        if let Some(front) = self.queue.front_mut() {
+            self.names -= usize::from(front.deed.concerns_names());
+            self.moves -= usize::from(front.deed.moves_statements());
+            front.deed = Deed::None;
+        }
+    }
+
     /// A message of the client was sent.
-    pub fn sent(&mut self, owed: Owed) {
-        self.push(owed, Asker::Client);
+    pub fn sent(&mut self, owed: Owed, deed: Deed) {
+        self.push(Entry { owed, asker: Asker::Client, deed });
     }
 
-    /// A message of the proxy was sent: its reply will be swallowed. What may fail must be followed by a Sync
-    /// of the proxy's.
-    pub fn sent_by_proxy(&mut self, owed: Owed) {
-        self.push(owed, Asker::Proxy);
+    /// A message of the proxy was sent: its reply will be swallowed.
+    pub fn sent_by_proxy(&mut self, owed: Owed, asker: Asker, deed: Deed) {
+        self.push(Entry { owed, asker, deed });
     }
 
-    fn push(&mut self, owed: Owed, asker: Asker) {
-        if self.phase == Phase::Skipping && owed != Owed::Sync {
+    /// A message of the client needs no server: its reply comes in its turn.
+    pub fn made_up(&mut self, owed: Owed, deed: Deed) {
+        self.push(Entry { owed, asker: Asker::Nobody, deed });
+    }
+
+    /// The reply in front, if it is made up.
+    pub fn take_made_up(&mut self) -> Option<Deed> {
+        if self.queue.front()?.asker != Asker::Nobody {
+            return None;
+        }
+        let entry = self.pop()?;
+        self.drop_marks();
+        Some(entry.deed)
+    }
+
+    fn push(&mut self, entry: Entry) {
+        if self.phase == Phase::Skipping && entry.owed != Owed::Sync {
             return;
         }
         if let Copy::In { has_data, syncs } = &mut self.copy {
-            match owed {
+            match entry.owed {
                 Owed::Sync => *syncs += usize::from(*has_data),
                 Owed::CopyData => *has_data = true,
                 Owed::CopyEnd => self.copy = Copy::Ended { syncs: *syncs },
                 Owed::Flush => {}
                 // The server answers anything else with an error and closes: the entry is the reason.
-                _ => self.queue.push_back((owed, asker)),
+                _ => self.push_back(entry),
             }
             return;
         }
-        match owed {
+        match entry.owed {
             Owed::Sync | Owed::Query | Owed::Function => self.phase = Phase::Between,
             Owed::CopyData | Owed::CopyEnd | Owed::Flush if self.queue.is_empty() => return,
-            Owed::CopyData if matches!(self.queue.back(), Some((Owed::CopyData, _))) => return,
+            Owed::CopyData if self.queue.back().is_some_and(|last| last.owed == Owed::CopyData) => {
+                return;
+            }
             Owed::CopyData | Owed::CopyEnd | Owed::Flush => {}
-            Owed::Parse
-            | Owed::ParseUnnamed
-            | Owed::Bind
-            | Owed::Describe
-            | Owed::Execute
-            | Owed::Close
-            | Owed::CloseUnnamed => self.phase = Phase::Batch,
+            Owed::Parse | Owed::Bind | Owed::Describe | Owed::Execute | Owed::Close => {
+                self.phase = Phase::Batch;
+            }
         }
-        self.queue.push_back((owed, asker));
+        self.push_back(entry);
     }
 
-    /// A reply came. `status` is the byte of a ReadyForQuery.
+    fn push_back(&mut self, entry: Entry) {
+        self.groups += usize::from(ends_group(entry.owed));
+        self.names += usize::from(entry.deed.concerns_names());
+        self.moves += usize::from(entry.deed.moves_statements());
+        self.queue.push_back(entry);
+    }
+
+    fn pop(&mut self) -> Option<Entry> {
+        let entry = self.queue.pop_front()?;
+        self.uncount(&entry);
+        Some(entry)
+    }
+
+    fn uncount(&mut self, entry: &Entry) {
+        self.groups -= usize::from(ends_group(entry.owed));
+        self.names -= usize::from(entry.deed.concerns_names());
+        self.moves -= usize::from(entry.deed.moves_statements());
+    }
+
+    /// What the message in front asks for, and who wants it.
+    fn front(&self) -> Option<(Owed, Asker)> {
+        self.queue.front().map(|entry| (entry.owed, entry.asker))
+    }
+
+    /// A reply came. `status` is the byte of a ReadyForQuery. Made-up replies in front were taken before.
     pub fn received(&mut self, tag: u8, status: u8) -> Result<Verdict, OutOfStep> {
-        let front = self.queue.front().copied();
+        let front = self.front();
+        let owed = front.map(|(owed, _)| owed);
         let verdict = match tag {
             b'N' | b'S' | b'A' => return Ok(self.unasked(tag)),
-            b'E' => {
-                let skipped = self.failed();
-                // What the proxy asks stands in a group of its own: nothing of the client's fails with it.
-                let is_proxys = matches!(front, Some((_, Asker::Proxy)));
-                return Ok(if is_proxys { Verdict::Swallow } else { Verdict::Failed(skipped) });
-            }
+            b'E' => return Ok(self.failed()),
             b'Z' => return self.ready(status),
             b'G' => self.copy_in_begins(),
-            b'1' => self.settle(matches!(front, Some((Owed::Parse | Owed::ParseUnnamed, _)))),
-            b'2' => self.settle(matches!(front, Some((Owed::Bind, _)))),
-            b'3' => self.settle(matches!(front, Some((Owed::Close | Owed::CloseUnnamed, _)))),
-            b'n' => self.settle(matches!(front, Some((Owed::Describe, _)))),
-            b'T' => match front {
-                Some((Owed::Query, _)) => Some(Verdict::Forward),
-                _ => self.settle(matches!(front, Some((Owed::Describe, _)))),
-            },
+            b'1' => self.settle(owed == Some(Owed::Parse)),
+            b'2' => self.settle(owed == Some(Owed::Bind)),
+            b'3' => self.settle(owed == Some(Owed::Close)),
+            b'n' => self.settle(owed == Some(Owed::Describe)),
+            b'T' if owed == Some(Owed::Query) => Some(Verdict::Forward),
+            b'T' => self.settle(owed == Some(Owed::Describe)),
             b't' => front.filter(|(owed, _)| *owed == Owed::Describe).map(verdict_of),
             b'C' | b'I' | b's' => self.completed(),
             b'D' | b'H' | b'd' | b'c' => front
@@ -276,14 +411,14 @@ impl Ledger {
         match verdict {
             Some(verdict) => Ok(verdict),
             None if self.in_doubt => Ok(Verdict::Forward),
-            None => Err(OutOfStep { tag, front: front.map(|(owed, _)| owed) }),
+            None => Err(OutOfStep { tag, front: owed }),
         }
     }
 
     /// Notices, parameter changes and notifications come at any moment and settle nothing.
     fn unasked(&self, tag: u8) -> Verdict {
-        match self.queue.front() {
-            Some((_, Asker::Proxy)) if tag == b'N' => Verdict::Swallow,
+        match self.front() {
+            Some((_, Asker::Proxy | Asker::Ahead)) if tag == b'N' => Verdict::Swallow,
             _ => Verdict::Forward,
         }
     }
@@ -293,47 +428,52 @@ impl Ledger {
         if !fits {
             return None;
         }
-        let entry = self.queue.pop_front()?;
+        let entry = self.pop()?;
         self.drop_marks();
-        Some(verdict_of(entry))
+        Some(match entry.deed {
+            Deed::None => verdict_of((entry.owed, entry.asker)),
+            deed => Verdict::Done { deed, forward: entry.asker == Asker::Client },
+        })
     }
 
     /// CommandComplete, EmptyQueryResponse, PortalSuspended.
     fn completed(&mut self) -> Option<Verdict> {
         self.copy = Copy::No;
-        match self.queue.front().copied()? {
-            (Owed::Query, asker) => Some(verdict_of((Owed::Query, asker))),
+        match self.front()? {
+            front @ (Owed::Query, _) => Some(verdict_of(front)),
             (Owed::Execute, _) => self.settle(true),
             _ => None,
         }
     }
 
     fn ready(&mut self, status: u8) -> Result<Verdict, OutOfStep> {
-        let front = self.queue.front().copied();
+        let front = self.front();
         let out_of_step = OutOfStep { tag: b'Z', front: front.map(|(owed, _)| owed) };
         let status = TransactionStatus::from_byte(status).ok_or(out_of_step)?;
-        let verdict = match front {
-            Some((Owed::Sync | Owed::Query | Owed::Function, _)) => self.settle(true),
-            _ if self.in_doubt => Some(Verdict::Forward),
-            _ => None,
-        };
         self.status = status;
-        match verdict {
-            Some(Verdict::Swallow) => Ok(Verdict::Swallow),
-            Some(_) => Ok(Verdict::Ready(status, front.map_or(Owed::Sync, |(owed, _)| owed))),
-            None => Err(out_of_step),
+        match front {
+            Some((owed, asker)) if ends_group(owed) => {
+                let deed = self.pop().map(|entry| entry.deed).unwrap_or_default();
+                self.drop_marks();
+                match asker {
+                    Asker::Proxy => Ok(Verdict::Swallow),
+                    _ => Ok(Verdict::Ready(status, deed)),
+                }
+            }
+            _ if self.in_doubt => Ok(Verdict::Ready(status, Deed::None)),
+            _ => Err(out_of_step),
         }
     }
 
     /// CopyInResponse: Syncs already sent up to the end of the copy will not be answered.
     fn copy_in_begins(&mut self) -> Option<Verdict> {
-        let verdict = match self.queue.front().copied()? {
-            entry @ (Owed::Execute | Owed::Query, _) => verdict_of(entry),
+        let verdict = match self.front()? {
+            front @ (Owed::Execute | Owed::Query, _) => verdict_of(front),
             _ => return None,
         };
         let (mut has_data, mut syncs) = (false, 0);
         self.copy = Copy::In { has_data, syncs };
-        while let Some(&(owed, _)) = self.queue.get(1) {
+        while let Some(owed) = self.queue.get(1).map(|entry| entry.owed) {
             match owed {
                 Owed::Sync => syncs += usize::from(has_data),
                 Owed::CopyData => has_data = true,
@@ -342,7 +482,9 @@ impl Ledger {
                 _ => break,
             }
             self.copy = Copy::In { has_data, syncs };
-            self.queue.remove(1);
+            if let Some(entry) = self.queue.remove(1) {
+                self.uncount(&entry);
+            }
             if owed == Owed::CopyEnd {
                 self.copy = Copy::Ended { syncs };
                 break;
@@ -351,45 +493,63 @@ impl Ledger {
         Some(verdict)
     }
 
-    fn failed(&mut self) -> Skipped {
+    fn failed(&mut self) -> Verdict {
         if let Copy::In { syncs, .. } | Copy::Ended { syncs } = self.copy {
             self.in_doubt |= syncs > 0;
             self.copy = Copy::No;
         }
-        let mut skipped = Skipped::default();
-        match self.queue.front().copied() {
-            None | Some((Owed::Sync | Owed::Query | Owed::Function, _)) => return skipped,
-            Some(front) => skipped.has_failed = is_unnamed(front) && front.0 == Owed::ParseUnnamed,
+        let Some(front) = self.queue.front_mut() else {
+            return Verdict::Failed(Failure::default());
+        };
+        let asker = front.asker;
+        self.names -= usize::from(front.deed.concerns_names());
+        self.moves -= usize::from(front.deed.moves_statements());
+        let deed = match &mut front.deed {
+            // Its ReadyForQuery is still to come: the unnamed statement is gone all the same.
+            Deed::Query(drops) => Deed::Query(std::mem::take(drops)),
+            deed => std::mem::take(deed),
+        };
+        self.names += usize::from(front.deed.concerns_names());
+        if !self.front().is_some_and(|(owed, _)| ends_group(owed)) {
+            self.skip();
         }
-        while let Some(&entry) = self.queue.front() {
-            if entry.0 == Owed::Sync {
-                return skipped;
+        match asker {
+            // It stands in a group of its own: nothing of the client's fails with it.
+            Asker::Proxy => Verdict::Swallow,
+            Asker::Client | Asker::Ahead | Asker::Nobody | Asker::Refusal => {
+                Verdict::Failed(Failure { deed, is_refusal: asker == Asker::Refusal })
             }
-            skipped.messages += usize::from(is_unnamed(entry));
-            self.queue.pop_front();
+        }
+    }
+
+    /// The server ignores everything up to the next Sync.
+    fn skip(&mut self) {
+        while let Some((owed, _)) = self.front() {
+            if owed == Owed::Sync {
+                return;
+            }
+            self.pop();
         }
         self.phase = Phase::Skipping;
-        skipped
     }
 
     fn drop_marks(&mut self) {
-        while let Some((Owed::CopyData | Owed::CopyEnd | Owed::Flush, _)) = self.queue.front() {
-            self.queue.pop_front();
+        while let Some((Owed::CopyData | Owed::CopyEnd | Owed::Flush, _)) = self.front() {
+            self.pop();
         }
     }
 }
 
-fn verdict_of((owed, asker): (Owed, Asker)) -> Verdict {
-    match (asker, owed) {
-        (Asker::Proxy, _) => Verdict::Swallow,
-        (Asker::Client, Owed::ParseUnnamed | Owed::CloseUnnamed) => Verdict::Unnamed(owed),
-        (Asker::Client, _) => Verdict::Forward,
+fn verdict_of((_, asker): (Owed, Asker)) -> Verdict {
+    match asker {
+        Asker::Client | Asker::Nobody => Verdict::Forward,
+        Asker::Proxy | Asker::Ahead | Asker::Refusal => Verdict::Swallow,
     }
 }
 
-/// Whether a message of the client replaces or drops its unnamed statement.
-fn is_unnamed((owed, asker): (Owed, Asker)) -> bool {
-    asker == Asker::Client && matches!(owed, Owed::ParseUnnamed | Owed::CloseUnnamed | Owed::Query)
+/// Whether a ReadyForQuery answers it.
+fn ends_group(owed: Owed) -> bool {
+    matches!(owed, Owed::Sync | Owed::Query | Owed::Function)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 pub mod cancel;
 mod cleanup;
+mod deed;
 pub mod dial;
 mod exchange;
 mod key;
@@ -17,18 +18,23 @@ mod lease;
 mod ledger;
 #[expect(clippy::module_inception, reason = "the pool is this module's one concept")]
 mod pool;
+mod prepared;
 mod quota;
 mod registry;
 mod server;
+mod statements;
 mod ticket;
 
+pub use deed::{Deed, Drops};
 pub use dial::{DialError, Dialled, Parameters};
 pub use exchange::{Exchange, Fatal};
 pub use key::{PoolKey, StartupSettings, Target, Variant};
 pub use lease::Lease;
-pub use ledger::{Ledger, OutOfStep, Owed, Skipped, Verdict};
+pub use ledger::{Asker, Failure, InFlight, Ledger, OutOfStep, Owed, Verdict};
 pub use pool::{Pool, PoolCounts};
+pub use prepared::Prepared;
 pub use quota::{PoolMail, SharedPools};
 pub use registry::Pools;
 pub use server::{Backend, ServerConnection};
+pub use statements::{Catalog, Statements};
 pub use ticket::{Canceller, WaitError, Waiting};

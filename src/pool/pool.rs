@@ -24,6 +24,7 @@ use super::lease::Lease;
 use super::quota::{PoolMail, Quota, Slot};
 use super::registry::Common;
 use super::server::{Backend, Pulse, ServerConnection, Traveller};
+use super::statements::Catalog;
 use super::ticket::{Ticket, WaitError, Waiting};
 use crate::config::PoolMode;
 use crate::ids::WorkerId;
@@ -38,6 +39,7 @@ pub struct Pool {
     pub target: Target,
     common: Rc<Common>,
     quota: Arc<Quota>,
+    catalog: Arc<Catalog>,
     me: Weak<Pool>,
     inner: RefCell<Inner>,
     lent: Cell<usize>,
@@ -86,10 +88,12 @@ pub struct PoolCounts {
 impl Pool {
     pub(super) fn new(target: Target, common: Rc<Common>) -> Rc<Self> {
         let quota = common.shared.quota(&target.key);
+        let catalog = common.shared.catalog(&target.address, &target.dbname);
         Rc::new_cyclic(|me| Self {
             target,
             common,
             quota,
+            catalog,
             me: Weak::clone(me),
             inner: RefCell::default(),
             lent: Cell::new(0),
@@ -124,7 +128,10 @@ impl Pool {
         if inner.variants.len() >= self.common.startup_variants {
             inner.variants.remove(0);
         }
-        let variant = Rc::new(Variant { settings: settings.clone() });
+        let variant = Rc::new(Variant {
+            settings: settings.clone(),
+            statements: self.common.statements(Arc::clone(&self.catalog)),
+        });
         inner.variants.push(Known { variant: Rc::clone(&variant), parameters: None });
         variant
     }

@@ -12,12 +12,16 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::key::PoolKey;
 use super::server::Traveller;
+use super::statements::Catalog;
+use crate::config::Address;
 use crate::ids::WorkerId;
 
 /// All pools of all workers.
 #[derive(Debug)]
 pub struct SharedPools {
     quotas: Mutex<HashMap<PoolKey, Arc<Quota>>>,
+    /// By server and name of the database there: several names of the configuration may lead to one.
+    catalogs: Mutex<HashMap<(Address, String), Arc<Catalog>>>,
     mailboxes: Vec<UnboundedSender<PoolMail>>,
 }
 
@@ -64,7 +68,7 @@ pub struct Slot {
 impl SharedPools {
     /// For workers that read these mailboxes.
     pub fn new(mailboxes: Vec<UnboundedSender<PoolMail>>) -> Self {
-        Self { quotas: Mutex::new(HashMap::new()), mailboxes }
+        Self { quotas: Mutex::default(), catalogs: Mutex::default(), mailboxes }
     }
 
     /// The shared part of a pool.
@@ -72,6 +76,12 @@ impl SharedPools {
         let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
         let workers = self.mailboxes.len();
         Arc::clone(quotas.entry(key.clone()).or_insert_with(|| Arc::new(Quota::new(workers))))
+    }
+
+    /// What is known of a database's catalog.
+    pub fn catalog(&self, address: &Address, dbname: &str) -> Arc<Catalog> {
+        let mut catalogs = self.catalogs.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(catalogs.entry((address.clone(), dbname.to_owned())).or_default())
     }
 
     /// Whether there are other workers at all.

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use super::key::{PoolKey, Target};
 use super::pool::Pool;
 use super::quota::{PoolMail, SharedPools};
-use crate::config::{Config, Net};
+use super::statements::{Catalog, Statements};
+use crate::client_state::Budget;
+use crate::config::{Config, Net, Prepared};
 use crate::ids::WorkerId;
 
 /// The pools of one worker.
@@ -27,6 +29,9 @@ pub(super) struct Common {
     pub(super) shared: Arc<SharedPools>,
     pub(super) net: Arc<Net>,
     pub(super) startup_variants: usize,
+    prepared: Prepared,
+    /// Of all statements of this worker.
+    budget: Rc<Budget>,
     /// As of the last sweep: good enough for ages.
     pub(super) now: Cell<Instant>,
     /// The process's time zero, the same on all workers.
@@ -38,6 +43,11 @@ impl Common {
     /// Milliseconds of the process's clock.
     pub(super) fn millis(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// An empty table of shared statements.
+    pub(super) fn statements(&self, catalog: Arc<Catalog>) -> Statements {
+        Statements::new(self.prepared.clone(), catalog, Rc::clone(&self.budget))
     }
 }
 
@@ -54,6 +64,8 @@ impl Pools {
             shared,
             net: Arc::new(config.net.clone()),
             startup_variants: config.limits.startup_variants,
+            prepared: config.prepared.clone(),
+            budget: Budget::new(config.prepared.memory / usize::from(config.workers.max(1))),
             now: Cell::new(Instant::now()),
             epoch,
             is_closing: Cell::new(false),

@@ -11,6 +11,7 @@ use super::dial::Parameters;
 use super::exchange::Exchange;
 use super::key::Variant;
 use super::lease::Lease;
+use super::prepared::Prepared;
 use super::quota::Slot;
 use crate::client_state::ClientState;
 use crate::config::{Address, PoolMode};
@@ -70,6 +71,7 @@ pub struct Traveller {
     key: Vec<u8>,
     settings: super::key::StartupSettings,
     parameters: Parameters,
+    prepared: Prepared,
     born: Instant,
     slot: Slot,
 }
@@ -158,6 +160,7 @@ impl ServerConnection {
             key: self.backend.key.clone(),
             settings: self.variant.settings.clone(),
             parameters: self.parameters.to_vec(),
+            prepared: self.exchange.prepared,
             born: self.born,
             slot: self.slot,
         })
@@ -188,7 +191,7 @@ impl Traveller {
     pub fn arrive(self, variant: Rc<Variant>) -> std::io::Result<Box<ServerConnection>> {
         Ok(Box::new(ServerConnection {
             stream: self.stream.attach()?,
-            exchange: Exchange::default(),
+            exchange: Exchange { prepared: self.prepared, ..Exchange::default() },
             held: Vec::new(),
             backend: Rc::new(Backend::new(self.address, self.pid, self.key)),
             variant,

@@ -1,5 +1,7 @@
 //! The few messages that are looked at in place.
 
+use std::hash::Hasher;
+
 use super::reader::Reader;
 use super::sqlstate::SqlState;
 
@@ -67,21 +69,49 @@ pub fn is_parse_sound(body: &[u8]) -> bool {
     usize::from(u16::from_be_bytes(*count)) * 4 == types.len()
 }
 
-/// The statement that a Bind names, from as much of its body as is there; `None`: not enough of it.
-pub fn bind_statement(body: &[u8]) -> Option<&[u8]> {
-    let mut reader = Reader::new(body);
-    reader.string()?;
-    reader.string()
+/// What a Bind names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BindNames<'a> {
+    /// Portal name.
+    pub portal: &'a [u8],
+    /// Statement name.
+    pub statement: &'a [u8],
 }
 
-/// Whether a Describe asks for the unnamed statement.
-pub fn describes_unnamed(body: &[u8]) -> bool {
-    body == b"S\0"
+impl<'a> BindNames<'a> {
+    /// From as much of the body as is there; `None`: not enough of it.
+    pub fn read(body: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader::new(body);
+        Some(Self { portal: reader.string()?, statement: reader.string()? })
+    }
+
+    /// Bytes of the body that they take.
+    pub fn bytes(&self) -> usize {
+        self.portal.len() + self.statement.len() + 2
+    }
 }
 
-/// Whether a Close closes the unnamed statement.
-pub fn closes_unnamed(body: &[u8]) -> bool {
-    body == b"S\0"
+/// The statement that a Describe or Close names; `None`: a portal, or malformed.
+pub fn statement_named(body: &[u8]) -> Option<&[u8]> {
+    let (name, end) = body.strip_prefix(b"S")?.split_last_chunk::<1>()?;
+    (*end == [0] && !name.contains(&0)).then_some(name)
+}
+
+/// A hash of what must not change of a RowDescription while clients remember it: names, types and type
+/// modifiers, as `equalTupleDescs` compares them. NoData is a description without columns.
+pub fn columns_hash(body: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    let mut reader = Reader::new(body.get(2..).unwrap_or_default());
+    while let Some(name) = reader.string() {
+        // Table, column, type, length, type modifier, format.
+        let Some((fields, _)) = reader.rest().split_first_chunk::<18>() else { break };
+        hasher.write(name);
+        hasher.write_u8(0);
+        hasher.write(&fields[6..10]);
+        hasher.write(&fields[12..16]);
+        reader = Reader::new(reader.rest().get(18..).unwrap_or_default());
+    }
+    hasher.finish()
 }
 
 /// Text of a simple Query: its body without the terminator.
@@ -145,6 +175,11 @@ impl<'a> ServerError<'a> {
         self.field(b'C')?.try_into().ok().map(SqlState)
     }
 
+    /// Whether a prepared statement would give other columns than it did. The SQLSTATE is shared with others.
+    pub fn is_changed_plan(&self) -> bool {
+        self.field(b'R') == Some(b"RevalidateCachedQuery") && self.field(b'C') == Some(b"0A000")
+    }
+
     /// Primary message, for the log.
     pub fn message(&self) -> String {
         String::from_utf8_lossy(self.field(b'M').unwrap_or_default()).into_owned()
@@ -196,15 +231,39 @@ mod tests {
 
     #[test]
     fn a_bind_may_be_seen_in_part() {
-        assert_eq!(bind_statement(b"\0stmt\0\0\x01"), Some(&b"stmt"[..]));
-        assert_eq!(bind_statement(b"portal\0stm"), None);
+        let names = BindNames { portal: b"p", statement: b"stmt" };
+        assert_eq!(BindNames::read(b"p\0stmt\0\0\x01"), Some(names));
+        assert_eq!(names.bytes(), 7);
+        assert_eq!(BindNames::read(b"portal\0stm"), None);
+    }
+
+    #[test]
+    fn a_statement_is_told_from_a_portal() {
+        assert_eq!(statement_named(b"Sa\0"), Some(&b"a"[..]));
+        assert_eq!(statement_named(b"S\0"), Some(&b""[..]));
+        for body in [&b""[..], b"S", b"Sa", b"Pa\0", b"Sa\0b\0"] {
+            assert_eq!(statement_named(body), None);
+        }
+    }
+
+    #[test]
+    fn a_table_made_anew_looks_the_same() {
+        let column = |table: u8, kind: u8, format: u8| {
+            let mut body = b"\0\x01name\0".to_vec();
+            body.extend_from_slice(&[0, 0, 0, table, 0, 1, 0, 0, 0, kind, 0, 4]);
+            body.extend_from_slice(&[255, 255, 255, 255, 0, format]);
+            columns_hash(&body)
+        };
+        assert_eq!(column(1, 23, 0), column(2, 23, 1));
+        assert_ne!(column(1, 23, 0), column(1, 25, 0));
+        assert_ne!(column(1, 23, 0), columns_hash(b"\0\0"));
     }
 
     proptest! {
         #[test]
         fn any_body_reads_or_not(body in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = Parse::read(&body);
-            let _ = bind_statement(&body);
+            let _ = (BindNames::read(&body), statement_named(&body), columns_hash(&body));
             let _ = function_oid(&body);
             let _ = parameter_status(&body);
             let _ = backend_key(&body);

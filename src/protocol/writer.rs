@@ -130,6 +130,67 @@ pub const CLOSE_UNNAMED: &[u8] = b"C\0\0\0\x06S\0";
 /// Sync.
 pub const SYNC: &[u8] = b"S\0\0\0\x04";
 
+/// Flush.
+pub const FLUSH: &[u8] = b"H\0\0\0\x04";
+
+/// ParseComplete.
+pub const PARSE_COMPLETE: &[u8] = b"1\0\0\0\x04";
+
+/// Parse. `types`: their number, and the types.
+pub fn parse(out: &mut Vec<u8>, name: &[u8], text: &[u8], types: &[u8]) {
+    put_frame(out, b'P', |out| {
+        put_string(out, name);
+        put_string(out, text);
+        out.extend_from_slice(types);
+    });
+}
+
+/// Close of a statement.
+pub fn close_statement(out: &mut Vec<u8>, name: &[u8]) {
+    put_frame(out, b'C', |out| {
+        out.push(b'S');
+        put_string(out, name);
+    });
+}
+
+/// Describe of a statement.
+pub fn describe_statement(out: &mut Vec<u8>, name: &[u8]) {
+    put_frame(out, b'D', |out| {
+        out.push(b'S');
+        put_string(out, name);
+    });
+}
+
+/// The front of a Bind whose frame has `bytes` in all: up to the statement's name.
+pub fn bind_front(out: &mut Vec<u8>, bytes: usize, portal: &[u8], statement: &[u8]) {
+    out.push(b'B');
+    // No longer than the client's own, but for the name.
+    let length = u32::try_from(bytes - 1).unwrap_or(u32::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    put_string(out, portal);
+    put_string(out, statement);
+}
+
+/// A Bind of the unnamed portal to a statement, without parameters.
+pub fn bind(out: &mut Vec<u8>, statement: &[u8]) {
+    put_frame(out, b'B', |out| {
+        put_string(out, b"");
+        put_string(out, statement);
+        out.extend_from_slice(&[0; 6]);
+    });
+}
+
+/// What PostgreSQL says when a prepared statement would give other columns than it did
+/// (`RevalidateCachedQuery`; drivers look at the routine's name).
+pub fn cached_plan_changed(out: &mut Vec<u8>) {
+    put_frame(out, b'E', |out| {
+        out.extend_from_slice(
+            b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0\
+Fplancache.c\0RRevalidateCachedQuery\0\0",
+        );
+    });
+}
+
 /// How bad an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {

@@ -232,8 +232,9 @@ impl Session {
         if !self.to_client.is_empty() {
             return ControlFlow::Continue(moved);
         }
-        let mut scratch = self.context.take_scratch();
         let held = std::mem::take(&mut lease.server.held);
+        let mut scratch = self.context.take_scratch();
+        scratch.resize(held.len() + CHUNK_BYTES, 0);
         if let Some(front) = scratch.get_mut(..held.len()) {
             front.copy_from_slice(&held);
         }
@@ -271,6 +272,9 @@ impl Session {
         let rest = chunk.get(taken..).unwrap_or_default();
         lease.server.held.extend_from_slice(rest);
         let ready = lease.server.exchange.ready.take();
+        if std::mem::take(&mut lease.server.exchange.has_new_catalog) {
+            self.variant.statements.catalog_changed();
+        }
         let is_settled = ready.is_some() && lease.server.exchange.is_settled();
         self.send_to_client(cx, splice.bytes())?;
         // The ledger may have room again.
@@ -399,6 +403,7 @@ impl Session {
                 &mut self.state,
                 self.lease.as_mut().map(|lease| &mut lease.server.exchange),
                 &self.context.config.limits,
+                &self.variant.statements,
                 rest,
                 &mut splice,
                 &mut self.to_client,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Auth, AuthMethod, Databases, Limits, Log, LogLevel, Net};
+use crate::config::{Auth, AuthMethod, Databases, Limits, Log, LogLevel, Net, Prepared};
 
 const VERIFIER: &str = "SCRAM-SHA-256$4096:IXUYul96V/g3OfchWuNcBA==$\
     BbkAPWjfHSosiMfhBalAYYlhswL4Vt6ItUF5DZpaE3g=:pOXQjGMn6G2Z1I/jvP4INEfcHQELbIEshxu2nrUwVf4=";
@@ -37,6 +37,12 @@ fn credentials(users: &[User]) -> Credentials {
             pipeline_depth: 1,
             idle_transaction: None,
             startup_variants: 1,
+        },
+        prepared: Prepared {
+            client_statements: 0,
+            server_statements: std::num::NonZeroUsize::MIN,
+            memory: 0,
+            unnamed: false,
         },
         databases: Databases::default(),
         users: users.iter().map(|user| (user.name.clone(), user.clone())).collect(),

@@ -1,13 +1,13 @@
 //! From the client to the server.
 
 use super::Splice;
+use super::deeds::done;
 use crate::analysis::fastpath::function_call_effects;
-use crate::analysis::session_effects::{Effect, footprint};
-use crate::client_state::{Body, ClientState, Statement};
+use crate::client_state::{Body, ClientState};
 use crate::config::{Limits, PoolMode};
-use crate::pool::{Exchange, Owed};
+use crate::pool::{Deed, Exchange, Owed, Statements};
 use crate::protocol::frame::{HEADER_BYTES, client_header};
-use crate::protocol::message::{self, Parse};
+use crate::protocol::message::{self, BindNames};
 use crate::protocol::{FrameError, Header, TransactionStatus, writer};
 
 /// How much of a chunk was dealt with, and why not more.
@@ -26,7 +26,7 @@ pub enum Stop {
     More,
     /// The next frame begins a request, and no server connection is held.
     NeedServer,
-    /// The server connection owes as many replies as it may.
+    /// The server connection owes as many replies as it may, or one of them decides what the next frame means.
     Full,
     /// The client says good-bye.
     Terminate,
@@ -35,9 +35,11 @@ pub enum Stop {
 }
 
 /// What to do with the frame in front.
-enum Step {
+pub(super) enum Step {
     /// Its bytes go on.
     Pass,
+    /// So many bytes of it were replaced; the others go on.
+    Replaced(usize),
     /// Its bytes are dropped.
     Drop,
     Stop(Stop),
@@ -48,6 +50,7 @@ pub fn from_client(
     state: &mut ClientState,
     mut exchange: Option<&mut Exchange>,
     limits: &Limits,
+    shared: &Statements,
     chunk: &[u8],
     to_server: &mut Splice<'_>,
     to_client: &mut Vec<u8>,
@@ -81,38 +84,67 @@ pub fn from_client(
         };
         let step = match &mut exchange {
             _ if state.skip_to_sync => skip(state, &front, to_client),
-            Some(exchange) => forward(state, exchange, limits, &front, to_server),
+            Some(exchange) => {
+                let next = rest.get(header.bytes..).unwrap_or_default();
+                let (statements, limits) = (shared, limits);
+                let sending = &mut Sending {
+                    state,
+                    exchange,
+                    limits,
+                    statements,
+                    next,
+                    to_server,
+                    to_client,
+                };
+                sending.forward(&front)
+            }
             None => without_server(state, limits, &front, to_client),
         };
         let pass = match step {
-            Step::Pass => true,
+            Step::Pass => {
+                to_server.pass(at..at + front.bytes.len());
+                true
+            }
+            Step::Replaced(bytes) => {
+                to_server.pass(at + bytes..at + front.bytes.len());
+                true
+            }
             Step::Drop => false,
             Step::Stop(why) => {
                 return Taken { bytes: at, stop: why };
             }
         };
-        if pass {
-            to_server.pass(at..at + front.bytes.len());
-        }
         state.body = Body::rest(pass, header.bytes - front.bytes.len());
         at += front.bytes.len();
     }
 }
 
 /// The frame in front: what is there of it.
-struct Front<'a> {
-    header: Header,
-    bytes: &'a [u8],
+pub(super) struct Front<'a> {
+    pub(super) header: Header,
+    pub(super) bytes: &'a [u8],
     /// Too long to be held: what is made of it must not depend on how much of it is there.
-    is_too_long: bool,
+    pub(super) is_too_long: bool,
+}
+
+/// A client's message on its way to the server connection that the client holds.
+pub(super) struct Sending<'a, 'c> {
+    pub(super) state: &'a mut ClientState,
+    pub(super) exchange: &'a mut Exchange,
+    pub(super) limits: &'a Limits,
+    pub(super) statements: &'a Statements,
+    /// What follows the message in the chunk.
+    pub(super) next: &'a [u8],
+    pub(super) to_server: &'a mut Splice<'c>,
+    pub(super) to_client: &'a mut Vec<u8>,
 }
 
 impl Front<'_> {
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         self.bytes.len() == self.header.bytes
     }
 
-    fn body(&self) -> &[u8] {
+    pub(super) fn body(&self) -> &[u8] {
         self.bytes.get(HEADER_BYTES..).unwrap_or_default()
     }
 }
@@ -154,46 +186,60 @@ fn without_server(
     }
 }
 
-fn forward(
-    state: &mut ClientState,
-    exchange: &mut Exchange,
-    limits: &Limits,
-    front: &Front<'_>,
-    to_server: &mut Splice<'_>,
-) -> Step {
-    if exchange.ledger.len() >= limits.pipeline_depth {
-        return Step::Stop(Stop::Full);
-    }
-    if !is_seen_enough(state, limits, front) {
-        return Step::Stop(Stop::More);
-    }
-    if !exchange.unnamed_ready {
-        own_unnamed(state, exchange, front, to_server);
-    }
-    let owed = match front.header.tag {
-        b'Q' => query(state, exchange, front),
-        b'P' => parse(state, exchange, front),
-        b'B' => Owed::Bind,
-        b'D' => Owed::Describe,
-        b'C' => close(state, exchange, front),
-        b'E' => Owed::Execute,
-        // A malformed Flush is answered: by an error, up to the next Sync.
-        b'H' if front.header.bytes != HEADER_BYTES => Owed::Execute,
-        b'H' => Owed::Flush,
-        b'S' => Owed::Sync,
-        b'F' => {
-            let effects = message::function_oid(front.body()).map(function_call_effects);
-            state.pins = state.pins.union(effects.unwrap_or_default());
-            Owed::Function
+// === impl Sending ===
+
+impl Sending<'_, '_> {
+    fn forward(&mut self, front: &Front<'_>) -> Step {
+        if self.exchange.ledger.len() >= self.limits.pipeline_depth {
+            return Step::Stop(Stop::Full);
         }
-        b'c' | b'f' => Owed::CopyEnd,
-        b'X' => return Step::Stop(Stop::Terminate),
-        b'd' => Owed::CopyData,
-        // No other message passes `client_header`.
-        _ => return Step::Pass,
-    };
-    exchange.ledger.sent(owed);
-    Step::Pass
+        if !is_seen_enough(self.state, self.limits, front) {
+            return Step::Stop(Stop::More);
+        }
+        match front.header.tag {
+            b'Q' => self.query(front),
+            b'P' => self.parse(front),
+            b'B' => self.bind(front),
+            b'D' => self.describe(front),
+            b'C' => self.close(front),
+            b'E' => self.pass(Owed::Execute),
+            b'H' => self.flush(front),
+            b'S' => self.pass(Owed::Sync),
+            b'F' => {
+                let effects = message::function_oid(front.body()).map(function_call_effects);
+                self.state.pins = self.state.pins.union(effects.unwrap_or_default());
+                self.pass(Owed::Function)
+            }
+            b'c' | b'f' => self.pass(Owed::CopyEnd),
+            b'X' => Step::Stop(Stop::Terminate),
+            b'd' => self.pass(Owed::CopyData),
+            // No other message passes `client_header`.
+            _ => Step::Pass,
+        }
+    }
+
+    /// The message goes on as it is, and does nothing that has to be remembered.
+    pub(super) fn pass(&mut self, owed: Owed) -> Step {
+        self.pass_with(owed, Deed::None)
+    }
+
+    /// The message goes on as it is.
+    pub(super) fn pass_with(&mut self, owed: Owed, deed: Deed) -> Step {
+        self.exchange.ledger.sent(owed, deed);
+        Step::Pass
+    }
+
+    fn flush(&mut self, front: &Front<'_>) -> Step {
+        if front.header.bytes != HEADER_BYTES {
+            // Malformed, it is answered: by an error, up to the next Sync.
+            return self.pass(Owed::Execute);
+        }
+        while let Some(deed) = self.exchange.ledger.take_made_up() {
+            self.to_client.extend_from_slice(writer::PARSE_COMPLETE);
+            done(self.state, self.exchange, deed);
+        }
+        self.pass(Owed::Flush)
+    }
 }
 
 /// Whether as much of the frame is there as must be looked at.
@@ -207,117 +253,9 @@ fn is_seen_enough(state: &ClientState, limits: &Limits, front: &Front<'_>) -> bo
         // The first byte tells whether it has a name.
         b'P' => state.mode == PoolMode::Session || (front.is_too_long && !front.body().is_empty()),
         b'B' => {
-            message::bind_statement(front.body()).is_some()
-                || front.bytes.len() > limits.statement_bytes
+            BindNames::read(front.body()).is_some() || front.bytes.len() > limits.statement_bytes
         }
         b'F' => message::function_oid(front.body()).is_some(),
         _ => false,
     }
-}
-
-fn query(state: &mut ClientState, exchange: &mut Exchange, front: &Front<'_>) -> Owed {
-    scan(state, front, message::query_text(front.body()));
-    if !replaces_unnamed(front) {
-        // Refused before it drops anything: owed is what a function call would owe.
-        return Owed::Function;
-    }
-    if !exchange.ledger.is_skipping() {
-        stay_if_uncertain(state, front);
-        state.unnamed.drop_sent();
-    }
-    Owed::Query
-}
-
-fn parse(state: &mut ClientState, exchange: &mut Exchange, front: &Front<'_>) -> Owed {
-    let parse = Parse::read(front.body());
-    scan(state, front, parse.map(|parse| parse.text).unwrap_or_default());
-    if replaces_unnamed(front) {
-        if !exchange.ledger.is_skipping() {
-            stay_if_uncertain(state, front);
-            state.unnamed.parse_sent(front.bytes, !front.is_too_long && front.is_whole());
-        }
-        return Owed::ParseUnnamed;
-    }
-    if front.body().first().is_some_and(|first| *first != 0) {
-        // Named statements live on the server connection.
-        state.pins = state.pins.union(Effect::Prepare.into());
-    }
-    Owed::Parse
-}
-
-fn close(state: &mut ClientState, exchange: &mut Exchange, front: &Front<'_>) -> Owed {
-    if !message::closes_unnamed(front.body()) {
-        return Owed::Close;
-    }
-    if !exchange.ledger.is_skipping() {
-        state.unnamed.drop_sent();
-    }
-    Owed::CloseUnnamed
-}
-
-/// Text that is not in the client's encoding is refused before the unnamed statement is dropped. Which
-/// encoding that is isn't known here; so with text that is not UTF-8 only the server knows what is left of it.
-fn stay_if_uncertain(state: &mut ClientState, front: &Front<'_>) {
-    if *state.unnamed.current() != Statement::None && std::str::from_utf8(front.body()).is_err() {
-        state.pins = state.pins.union(Effect::Unknown.into());
-    }
-}
-
-/// Whether a Query or Parse is one that PostgreSQL takes far enough to drop the unnamed statement. Of a
-/// message too long to be held the front must do: the client stays with its server connection then.
-fn replaces_unnamed(front: &Front<'_>) -> bool {
-    let body = front.body();
-    // In session mode a message is not held either.
-    let is_unread = front.is_too_long || !front.is_whole();
-    match front.header.tag {
-        b'Q' => is_unread || message::is_query_sound(body),
-        b'P' if body.first() == Some(&0) => is_unread || message::is_parse_sound(body),
-        _ => false,
-    }
-}
-
-/// Notes what a statement leaves behind. A connection that will be closed after this client needs no scan.
-fn scan(state: &mut ClientState, front: &Front<'_>, text: &[u8]) {
-    if state.spoils_server() {
-        return;
-    }
-    let is_held = front.is_whole() && !front.is_too_long;
-    let effects = if is_held { footprint(text).effects } else { Effect::Unknown.into() };
-    state.pins = state.pins.union(effects);
-}
-
-/// The first message on a server connection: makes its unnamed statement the client's own. It must stand in
-/// front of everything that may fail, or it would be skipped with the rest.
-fn own_unnamed(
-    state: &ClientState,
-    exchange: &mut Exchange,
-    front: &Front<'_>,
-    to_server: &mut Splice<'_>,
-) {
-    match front.header.tag {
-        // Nothing to fail.
-        b'H' if front.header.bytes == HEADER_BYTES => return,
-        // These replace or drop it themselves, and nothing in front of them can fail.
-        b'Q' | b'P'
-            if replaces_unnamed(front)
-                && !front.is_too_long
-                && std::str::from_utf8(front.body()).is_ok() => {}
-        b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'H' => {
-            if let Statement::Parse(parse) = state.unnamed.current() {
-                // With a Sync of its own: it must not join the transaction of what follows, which may be
-                // a BEGIN that sets the isolation level.
-                to_server.insert(parse);
-                to_server.insert(writer::SYNC);
-                exchange.ledger.sent_by_proxy(Owed::ParseUnnamed);
-                exchange.ledger.sent_by_proxy(Owed::Sync);
-            } else {
-                // Whatever an earlier client left there: PostgreSQL says that there is none.
-                to_server.insert(writer::CLOSE_UNNAMED);
-                exchange.ledger.sent_by_proxy(Owed::Close);
-            }
-        }
-        // What can't use it leaves the question open.
-        _ => return,
-    }
-    exchange.unnamed_ready = true;
 }

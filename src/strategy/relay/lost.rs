@@ -1,7 +1,7 @@
 //! What a client is told when its server connection is lost.
 
-use crate::client_state::ClientState;
-use crate::pool::{Exchange, Owed};
+use crate::client_state::{ClientState, StatementName};
+use crate::pool::{Exchange, InFlight, Owed};
 use crate::protocol::{LocalError, SqlState, TransactionStatus, writer};
 
 /// What becomes of the client.
@@ -49,7 +49,10 @@ pub fn server_lost(state: &mut ClientState, exchange: &Exchange, why: &str) -> F
         error.write(&mut out);
     }
     state.skip_to_sync = group_open || exchange.ledger.awaits_sync();
-    state.unnamed.forget();
+    if exchange.ledger.name_in_flight(b"") != InFlight::Settled {
+        state.names.undefine(&StatementName::Unnamed);
+    }
+    state.transaction_ended();
     Farewell::Stay(out)
 }
 

@@ -6,9 +6,11 @@
 //! statement) is left in the chunk until it is whole; who drives the relay keeps the rest.
 
 mod client;
+mod deeds;
 mod lost;
 mod server;
 mod splice;
+mod statements;
 #[cfg(test)]
 mod tests;
 

@@ -1,15 +1,30 @@
 //! From the server to the client.
 
 use super::Splice;
-use crate::client_state::{Body, ClientState};
-use crate::pool::{Exchange, Fatal, OutOfStep, Owed, Skipped, Verdict};
+use super::deeds::{done, failed, ready};
+use crate::client_state::{Body, ClientState, Definition, Shape, Statement};
+use crate::pool::{Deed, Exchange, Failure, Fatal, OutOfStep, Verdict};
 use crate::protocol::frame::{HEADER_BYTES, server_header};
+use crate::protocol::message::columns_hash;
+use crate::protocol::writer::{self, PARSE_COMPLETE};
 use crate::protocol::{FrameError, Header, ServerError};
 
 use thiserror::Error;
 
 /// So much of an ErrorResponse is looked at: severity and SQLSTATE come first.
 pub(super) const ERROR_SEEN_BYTES: usize = 256;
+
+/// A message that must be looked at whole is held up to this length: the description of the widest result
+/// (1,664 columns) fits, and any error that names a statement.
+const HELD_BYTES_MAX: usize = 256 * 1024;
+
+/// What becomes of a reply.
+enum Reply {
+    Forward,
+    Swallow,
+    /// The client gets this instead.
+    Instead(Vec<u8>),
+}
 
 /// Why a server's bytes can't be relayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -22,8 +37,8 @@ pub enum ServerFault {
     OutOfStep(#[from] OutOfStep),
 }
 
-/// Walks the frames of `chunk`; `to_client` gets what goes on. Gives the bytes dealt with: the rest (less
-/// than [`ERROR_SEEN_BYTES`]) must come again in front of the next chunk.
+/// Walks the frames of `chunk`; `to_client` gets what goes on. Gives the bytes dealt with: the rest (at most
+/// [`HELD_BYTES_MAX`]) must come again in front of the next chunk.
 pub fn from_server(
     state: &mut ClientState,
     exchange: &mut Exchange,
@@ -47,13 +62,26 @@ pub fn from_server(
             return Ok(at);
         };
         let front = rest.get(..header.bytes).unwrap_or(rest);
-        if !is_seen_enough(header, front) {
+        if !matches!(header.tag, b'N' | b'S' | b'A') {
+            while let Some(deed) = exchange.ledger.take_made_up() {
+                to_client.insert(PARSE_COMPLETE);
+                done(state, exchange, deed);
+            }
+        }
+        if !is_seen_enough(exchange, header, front) {
             return Ok(at);
         }
-        let forward = judge(state, exchange, header.tag, front)?;
-        if forward {
-            to_client.pass(at..at + front.len());
-        }
+        let forward = match judge(state, exchange, header.tag, front)? {
+            Reply::Forward => {
+                to_client.pass(at..at + front.len());
+                true
+            }
+            Reply::Swallow => false,
+            Reply::Instead(bytes) => {
+                to_client.insert(&bytes);
+                false
+            }
+        };
         exchange.body = Body::rest(forward, header.bytes - front.len());
         at += front.len();
         if rest.len() == front.len() {
@@ -62,47 +90,112 @@ pub fn from_server(
     }
 }
 
-fn is_seen_enough(header: Header, front: &[u8]) -> bool {
-    match header.tag {
-        b'Z' => front.len() >= header.bytes.min(HEADER_BYTES + 1),
-        b'E' => front.len() >= header.bytes.min(ERROR_SEEN_BYTES),
-        _ => true,
-    }
+fn is_seen_enough(exchange: &Exchange, header: Header, front: &[u8]) -> bool {
+    let seen = match header.tag {
+        b'Z' => HEADER_BYTES + 1,
+        b'E' | b't' | b'T' if has_statement(exchange) => HELD_BYTES_MAX,
+        b'E' => ERROR_SEEN_BYTES,
+        _ => return true,
+    };
+    front.len() >= header.bytes.min(seen)
 }
 
-/// Holds a reply against the ledger; whether it goes on to the client.
+/// Whether the reply is to a message that names a shared statement.
+fn has_statement(exchange: &Exchange) -> bool {
+    let is_about_one = |deed: &Deed| {
+        matches!(deed, Deed::Use(..) | Deed::Define(_, Definition::Shared(_)) | Deed::Examine(_))
+    };
+    exchange.ledger.front_deed().is_some_and(is_about_one)
+}
+
+/// Holds a reply against the ledger.
 fn judge(
     state: &mut ClientState,
     exchange: &mut Exchange,
     tag: u8,
     front: &[u8],
-) -> Result<bool, OutOfStep> {
-    let status = front.get(HEADER_BYTES).copied().unwrap_or_default();
-    match exchange.ledger.received(tag, status)? {
-        Verdict::Forward => Ok(true),
-        Verdict::Swallow => Ok(false),
-        Verdict::Unnamed(owed) => {
-            state.unnamed_settled(owed == Owed::ParseUnnamed);
-            Ok(true)
+) -> Result<Reply, OutOfStep> {
+    let body = front.get(HEADER_BYTES..).unwrap_or_default();
+    look(exchange, tag, body);
+    let status = body.first().copied().unwrap_or_default();
+    let is_forwarded = match exchange.ledger.received(tag, status)? {
+        Verdict::Forward => true,
+        Verdict::Swallow => false,
+        Verdict::Done { deed, forward } => {
+            done(state, exchange, deed);
+            forward
         }
-        Verdict::Ready(status, owed) => {
-            exchange.ready = Some(status);
-            if owed == Owed::Query {
-                state.unnamed_settled(false);
+        Verdict::Ready(status, deed) => {
+            ready(state, exchange, status, deed);
+            true
+        }
+        Verdict::Failed(failure) => return Ok(error(state, exchange, &failure, front)),
+    };
+    Ok(if is_forwarded { Reply::Forward } else { Reply::Swallow })
+}
+
+/// Learns what a reply tells of the statement that it is about.
+fn look(exchange: &mut Exchange, tag: u8, body: &[u8]) {
+    let Some(deed) = exchange.ledger.front_deed() else { return };
+    match (tag, deed) {
+        (b'N', Deed::Define(_, Definition::Shared(statement))) => statement.mark_noisy(),
+        (b't', Deed::Use(..) | Deed::Examine(_)) => exchange.described_types = Some(body.into()),
+        (b'T' | b'n', Deed::Use(_, statement) | Deed::Examine(statement)) => {
+            let Some(types) = exchange.described_types.take() else { return };
+            let columns = columns_hash(if tag == b'T' { body } else { &[] });
+            if !statement.learn(Shape { types, columns }) {
+                // The catalog was changed where the proxy could not see it.
+                statement.mark_broken();
+                exchange.has_new_catalog = true;
             }
-            Ok(true)
         }
-        Verdict::Failed(skipped) => {
-            failed(state, exchange, skipped, front);
-            Ok(true)
-        }
+        _ => {}
     }
 }
 
-fn failed(state: &mut ClientState, exchange: &mut Exchange, skipped: Skipped, front: &[u8]) {
+/// An error for the client.
+fn error(
+    state: &mut ClientState,
+    exchange: &mut Exchange,
+    failure: &Failure,
+    front: &[u8],
+) -> Reply {
     let error = ServerError::new(front.get(HEADER_BYTES..).unwrap_or_default());
     if error.is_fatal() {
         exchange.fatal = Some(Fatal { code: error.code() });
     }
-    state.unnamed_skipped(skipped.messages, skipped.has_failed);
+    failed(state, exchange, &failure.deed, error);
+    if failure.is_refusal {
+        let mut out = Vec::new();
+        writer::cached_plan_changed(&mut out);
+        return Reply::Instead(out);
+    }
+    let (name, statement) = match &failure.deed {
+        Deed::Use(name, statement) | Deed::Define(name, Definition::Shared(statement)) => {
+            (name.bytes(), statement)
+        }
+        _ => return Reply::Forward,
+    };
+    match in_the_clients_words(front, statement, name) {
+        Some(frame) => Reply::Instead(frame),
+        None => Reply::Forward,
+    }
+}
+
+/// An error that names a shared statement, with the client's own name for it.
+fn in_the_clients_words(frame: &[u8], statement: &Statement, name: &[u8]) -> Option<Vec<u8>> {
+    let body = frame.get(HEADER_BYTES..)?;
+    let server_name = statement.server_name();
+    let mut rest = body;
+    let mut told = Vec::new();
+    while let Some(at) = memchr::memmem::find(rest, server_name) {
+        told.extend_from_slice(rest.get(..at)?);
+        told.extend_from_slice(name);
+        rest = rest.get(at + server_name.len()..)?;
+    }
+    if told.is_empty() {
+        return None;
+    }
+    told.extend_from_slice(rest);
+    Some(writer::frame(b'E', &told))
 }

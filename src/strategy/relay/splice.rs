@@ -35,8 +35,13 @@ impl<'a> Splice<'a> {
 
     /// Bytes that are not the chunk's go on.
     pub fn insert(&mut self, bytes: &[u8]) {
+        self.edit().extend_from_slice(bytes);
+    }
+
+    /// For writing such bytes.
+    pub fn edit(&mut self) -> &mut Vec<u8> {
         self.spill();
-        self.edited.extend_from_slice(bytes);
+        &mut self.edited
     }
 
     /// All that goes on.

@@ -1,13 +1,16 @@
 //! The relay over any bytes in any pieces: nothing panics, nothing depends on where the pieces end.
 
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::server::ERROR_SEEN_BYTES;
 use super::{ServerFault, Splice, Stop, from_client, from_server};
-use crate::client_state::{Body, ClientState};
-use crate::config::{Limits, PoolMode};
-use crate::pool::{Exchange, Owed};
+use crate::client_state::{Body, Budget, ClientState};
+use crate::config::{Limits, PoolMode, Prepared};
+use crate::pool::{Deed, Exchange, Owed, Statements};
 use crate::protocol::TransactionStatus;
 use crate::protocol::writer::frame;
 
@@ -23,6 +26,17 @@ fn limits() -> Limits {
         idle_transaction: None,
         startup_variants: 1,
     }
+}
+
+/// With such bounds nothing is shared: messages go on as they are.
+fn none_shared() -> Statements {
+    let bounds = Prepared {
+        client_statements: 0,
+        server_statements: NonZeroUsize::MIN,
+        memory: 1 << 20,
+        unnamed: false,
+    };
+    Statements::new(bounds, Arc::default(), Budget::new(1 << 20))
 }
 
 /// Pieces of `stream`, as long as `lengths` say, over and over; without any it is one piece.
@@ -66,6 +80,7 @@ fn ask(stream: &[u8], lengths: &[usize]) -> Asked {
                 &mut state,
                 exchange_now,
                 &limits(),
+                &none_shared(),
                 &inbox,
                 &mut splice,
                 &mut to_client,
@@ -101,7 +116,7 @@ fn answer(owed: &[Owed], stream: &[u8], lengths: &[usize]) -> Result<Answered, S
     let mut state = ClientState::new(PoolMode::Transaction);
     let mut exchange = Exchange::default();
     for owed in owed {
-        exchange.ledger.sent(*owed);
+        exchange.ledger.sent(*owed, Deed::None);
     }
     let (mut to_client, mut held) = (Vec::new(), Vec::new());
     for piece in pieces(stream, lengths) {
@@ -201,7 +216,6 @@ fn server_frame() -> impl Strategy<Value = Vec<u8>> {
 fn owed() -> impl Strategy<Value = Vec<Owed>> {
     let one = prop::sample::select(vec![
         Owed::Parse,
-        Owed::ParseUnnamed,
         Owed::Bind,
         Owed::Describe,
         Owed::Execute,
@@ -221,7 +235,7 @@ fn conversation() -> impl Strategy<Value = (Vec<Owed>, Vec<u8>)> {
         Just((vec![Owed::Query], "NTDSEZ")),
         Just((vec![Owed::Query], "HddcCZ")),
         Just((vec![Owed::Function], "VZ")),
-        Just((vec![Owed::ParseUnnamed, Owed::Bind, Owed::Execute, Owed::Sync], "12DCZ")),
+        Just((vec![Owed::Parse, Owed::Bind, Owed::Execute, Owed::Sync], "12DCZ")),
         Just((vec![Owed::Parse, Owed::Describe, Owed::Close, Owed::Sync], "1tT3Z")),
         Just((vec![Owed::Bind, Owed::Describe, Owed::Execute, Owed::Sync], "2nsZ")),
         Just((vec![Owed::Bind, Owed::Execute, Owed::Parse, Owed::Sync], "2EZ")),

@@ -1,0 +1,98 @@
+//! What a message does to prepared statements once the server has done it.
+
+use std::rc::Rc;
+
+use crate::client_state::{Definition, Statement, StatementId, StatementName};
+
+/// The consequence of a message: it comes to pass with the reply, or not at all if the message fails or is
+/// skipped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Deed {
+    /// Nothing but the reply.
+    #[default]
+    None,
+    /// The client's Parse. A shared statement is on the server connection afterwards.
+    Define(StatementName, Definition),
+    /// The client's Close.
+    Undefine(StatementName),
+    /// A simple query, which drops the unnamed statement, and perhaps more.
+    Query(Drops),
+    /// The client's Bind or Describe of a shared statement, by the client's name.
+    Use(StatementName, Rc<Statement>),
+    /// The proxy's Parse of a statement that the client is about to use.
+    Prepare(Rc<Statement>),
+    /// The proxy's Close of a statement.
+    Evict(StatementId),
+    /// The proxy's Describe of a statement.
+    Examine(Rc<Statement>),
+    /// The proxy's Parse or Close that makes the server's unnamed statement the client's own.
+    OwnUnnamed,
+}
+
+/// Named statements that a simple query drops if it succeeds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Drops {
+    /// None.
+    #[default]
+    None,
+    /// This one.
+    One(StatementName),
+    /// All.
+    All,
+}
+
+impl Deed {
+    /// Whether it decides what a name of the client stands for.
+    pub fn concerns(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Define(known, _) | Self::Undefine(known) => known.is(name),
+            Self::Query(Drops::None) => name.is_empty(),
+            Self::Query(Drops::One(known)) => name.is_empty() || known.is(name),
+            Self::Query(Drops::All) => true,
+            Self::None
+            | Self::Use(..)
+            | Self::Prepare(_)
+            | Self::Evict(_)
+            | Self::Examine(_)
+            | Self::OwnUnnamed => false,
+        }
+    }
+
+    /// Whether it is one of those that [`Self::concerns`] may be true for.
+    pub(super) fn concerns_names(&self) -> bool {
+        matches!(self, Self::Define(..) | Self::Undefine(_) | Self::Query(_))
+    }
+
+    /// Whether a statement is on the server connection after it; `None`: it doesn't say.
+    pub fn leaves(&self, id: StatementId) -> Option<bool> {
+        match self {
+            Self::Define(_, Definition::Shared(statement)) | Self::Prepare(statement)
+                if statement.id == id =>
+            {
+                Some(true)
+            }
+            Self::Evict(evicted) if *evicted == id => Some(false),
+            Self::Query(Drops::All) => Some(false),
+            Self::None
+            | Self::Define(..)
+            | Self::Undefine(_)
+            | Self::Query(_)
+            | Self::Use(..)
+            | Self::Prepare(_)
+            | Self::Evict(_)
+            | Self::Examine(_)
+            | Self::OwnUnnamed => None,
+        }
+    }
+
+    /// Whether it is one of those that [`Self::leaves`] may say something for.
+    pub(super) fn moves_statements(&self) -> bool {
+        matches!(
+            self,
+            Self::Define(_, Definition::Shared(_))
+                | Self::Prepare(_)
+                | Self::Evict(_)
+                | Self::Query(Drops::All)
+        )
+    }
+}

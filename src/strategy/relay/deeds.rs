@@ -1,0 +1,92 @@
+//! What comes to pass with a reply, and what not, if the reply is an error.
+
+use crate::analysis::session_effects::Effect;
+use crate::client_state::{ClientState, Definition, StatementName};
+use crate::pool::{Deed, Drops, Exchange};
+use crate::protocol::{ServerError, SqlState, TransactionStatus};
+
+/// The server has done it.
+pub(super) fn done(state: &mut ClientState, exchange: &mut Exchange, deed: Deed) {
+    match deed {
+        Deed::Define(name, definition) => {
+            if name == StatementName::Unnamed {
+                exchange.unnamed_ready = !matches!(definition, Definition::Shared(_));
+            }
+            if let Definition::Shared(statement) = &definition {
+                exchange.prepared.insert(statement.id);
+            }
+            state.define(&name, definition);
+        }
+        Deed::Undefine(name) => {
+            exchange.unnamed_ready |= name == StatementName::Unnamed;
+            state.names.undefine(&name);
+        }
+        Deed::Prepare(statement) => exchange.prepared.insert(statement.id),
+        Deed::Evict(id) => exchange.prepared.remove(id),
+        Deed::OwnUnnamed => exchange.unnamed_ready = true,
+        // A query has succeeded only with its ReadyForQuery, a description is looked at by `describe`.
+        Deed::None | Deed::Query(_) | Deed::Use(..) | Deed::Examine(_) => {}
+    }
+}
+
+/// A ReadyForQuery came.
+pub(super) fn ready(
+    state: &mut ClientState,
+    exchange: &mut Exchange,
+    status: TransactionStatus,
+    deed: Deed,
+) {
+    exchange.ready = Some(status);
+    if let Deed::Query(drops) = deed {
+        exchange.unnamed_ready = true;
+        state.names.undefine(&StatementName::Unnamed);
+        match drops {
+            Drops::None => {}
+            Drops::One(name) => state.names.undefine(&name),
+            Drops::All => {
+                drop(state.names.forget_named());
+                exchange.prepared.clear();
+            }
+        }
+    }
+    if status == TransactionStatus::Idle {
+        exchange.has_new_catalog |= state.has_ddl;
+        if exchange.ledger.is_empty() {
+            state.transaction_ended();
+        }
+    }
+}
+
+/// It was not done, by this error.
+pub(super) fn failed(
+    state: &mut ClientState,
+    exchange: &mut Exchange,
+    deed: &Deed,
+    error: ServerError<'_>,
+) {
+    // Such a text is refused before anything else happens.
+    let is_unread = error.code() == Some(SqlState::CHARACTER_NOT_IN_REPERTOIRE);
+    match deed {
+        Deed::Define(StatementName::Unnamed, definition) if !is_unread => {
+            exchange.unnamed_ready = !matches!(definition, Definition::Shared(_));
+            state.names.undefine(&StatementName::Unnamed);
+        }
+        Deed::Query(_) if is_unread => exchange.ledger.forget_front_deed(),
+        // The statement that was made for it to drop is still there.
+        Deed::Query(Drops::One(_)) => state.pins = state.pins.union(Effect::Prepare.into()),
+        Deed::Use(_, statement) if error.is_changed_plan() => {
+            // Whoever parses it now is told anew; who has parsed it before hears what PostgreSQL says.
+            statement.mark_broken();
+            exchange.has_new_catalog = true;
+        }
+        Deed::None
+        | Deed::Define(..)
+        | Deed::Undefine(_)
+        | Deed::Query(_)
+        | Deed::Use(..)
+        | Deed::Prepare(_)
+        | Deed::Evict(_)
+        | Deed::Examine(_)
+        | Deed::OwnUnnamed => {}
+    }
+}
