@@ -123,9 +123,15 @@ impl Names {
         }
     }
 
-    /// All names but the unnamed one are free again, or the server's from now on.
-    pub fn forget_named(&mut self) -> impl Iterator<Item = (Rc<[u8]>, Rc<Statement>)> {
-        self.named.take().into_iter().flat_map(|named| *named)
+    /// All names but the unnamed one.
+    pub fn named(&self) -> Vec<(Rc<[u8]>, Rc<Statement>)> {
+        let named = self.named.iter().flat_map(|named| named.iter());
+        named.map(|(name, statement)| (Rc::clone(name), Rc::clone(statement))).collect()
+    }
+
+    /// All names but the unnamed one are free again.
+    pub fn forget_named(&mut self) {
+        self.named = None;
     }
 }
 
@@ -161,7 +167,8 @@ mod tests {
         let mut names = Names::default();
         names.define(&StatementName::new(b""), shared());
         names.define(&StatementName::new(b"a"), shared());
-        assert_eq!(names.forget_named().count(), 1);
+        assert_eq!(names.named().len(), 1);
+        names.forget_named();
         assert_eq!((names.get(b"a"), names.get(b"")), (None, Some(shared())));
         names.undefine(&StatementName::Unnamed);
         assert_eq!(names.unnamed(), None);

@@ -5,7 +5,9 @@ use std::fmt;
 use std::io::Write as _;
 use std::rc::Rc;
 
+use crate::analysis::lexer::Lexer;
 use crate::analysis::session_effects::Marks;
+use crate::protocol::message::columns_hash;
 
 /// Identity of a statement: a keyed 128-bit hash of its definition and of the catalog's state as of its Parse.
 /// All workers agree on it, so a server connection may change workers with its statements.
@@ -90,6 +92,14 @@ impl Statement {
         self.definition.get(..end).unwrap_or_default()
     }
 
+    /// Whether PostgreSQL takes it in a failed transaction too (`IsTransactionExitStmt`).
+    pub fn is_transaction_exit(&self) -> bool {
+        let mut words = Lexer::new(self.text()).map(|token| token.bytes(self.text()));
+        let first = words.next().unwrap_or_default();
+        let exits: [&[u8]; 5] = [b"commit", b"rollback", b"end", b"abort", b"prepare"];
+        exits.iter().any(|exit| first.eq_ignore_ascii_case(exit))
+    }
+
     /// Text and types for a Parse that makes it again: with the types that the server found, since those that
     /// it was left to find it might find otherwise after a change of the catalog.
     pub fn resolved(&self) -> (&[u8], Vec<u8>) {
@@ -100,6 +110,11 @@ impl Statement {
             None => self.definition.get(text.len() + 1..).unwrap_or_default().to_vec(),
         };
         (text, types)
+    }
+
+    /// Whether it is known to return rows.
+    pub fn returns_rows(&self) -> bool {
+        self.shape.borrow().as_ref().is_some_and(|shape| shape.columns != columns_hash(&[]))
     }
 
     /// Whether its shape is known.

@@ -42,15 +42,15 @@ pub enum Drops {
 }
 
 impl Deed {
-    /// Whether it decides what a name of the client stands for.
-    pub fn concerns(&self, name: &[u8]) -> bool {
+    /// Whether it tells what a name of the client stands for: by changing that, or, `in_this_group`, by its use.
+    pub(super) fn concerns(&self, name: &[u8], in_this_group: bool) -> bool {
         match self {
             Self::Define(known, _) | Self::Undefine(known) => known.is(name),
+            Self::Use(known, _) => in_this_group && known.is(name),
             Self::Query(Drops::None) => name.is_empty(),
             Self::Query(Drops::One(known)) => name.is_empty() || known.is(name),
             Self::Query(Drops::All) => true,
             Self::None
-            | Self::Use(..)
             | Self::Prepare(_)
             | Self::Evict(_)
             | Self::Examine(_)
@@ -58,14 +58,15 @@ impl Deed {
         }
     }
 
-    /// Whether it is one of those that [`Self::concerns`] may be true for.
+    /// Whether it may change what a name stands for.
     pub(super) fn concerns_names(&self) -> bool {
         matches!(self, Self::Define(..) | Self::Undefine(_) | Self::Query(_))
     }
 
     /// Whether a statement is on the server connection after it; `None`: it doesn't say.
-    pub fn leaves(&self, id: StatementId) -> Option<bool> {
+    pub(super) fn leaves(&self, id: StatementId, in_this_group: bool) -> Option<bool> {
         match self {
+            Self::Use(_, statement) if in_this_group && statement.id == id => Some(true),
             Self::Define(_, Definition::Shared(statement)) | Self::Prepare(statement)
                 if statement.id == id =>
             {
@@ -85,7 +86,7 @@ impl Deed {
         }
     }
 
-    /// Whether it is one of those that [`Self::leaves`] may say something for.
+    /// Whether it may make or close a shared statement.
     pub(super) fn moves_statements(&self) -> bool {
         matches!(
             self,

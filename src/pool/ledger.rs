@@ -256,7 +256,7 @@ impl Ledger {
         if self.names == 0 {
             return InFlight::Settled;
         }
-        self.latest(|deed| deed.concerns(name).then_some(deed))
+        self.latest(|deed, in_this_group| deed.concerns(name, in_this_group).then_some(deed))
     }
 
     /// Whether a statement is on the server connection after what is in flight.
@@ -264,7 +264,7 @@ impl Ledger {
         if self.moves == 0 {
             return InFlight::Settled;
         }
-        self.latest(|deed| deed.leaves(id))
+        self.latest(|deed, in_this_group| deed.leaves(id, in_this_group))
     }
 
     /// Whether the server's unnamed statement is about to be made the client's own.
@@ -272,19 +272,19 @@ impl Ledger {
         if self.queue.is_empty() {
             return InFlight::Settled;
         }
-        self.latest(|deed| (*deed == Deed::OwnUnnamed).then_some(()))
+        self.latest(|deed, _| (*deed == Deed::OwnUnnamed).then_some(()))
     }
 
     /// The last deed that `find` has an answer for. Of a longer queue than [`LOOK_BACK_MAX`] the replies are
     /// awaited: else each message of a deep pipeline would cost as much as the pipeline is deep.
-    fn latest<'a, T>(&'a self, find: impl Fn(&'a Deed) -> Option<T>) -> InFlight<T> {
+    fn latest<'a, T>(&'a self, find: impl Fn(&'a Deed, bool) -> Option<T>) -> InFlight<T> {
         let mut in_this_group = true;
         for (back, entry) in self.queue.iter().rev().enumerate() {
             if back >= LOOK_BACK_MAX {
                 return InFlight::Open;
             }
             in_this_group &= !ends_group(entry.owed);
-            match find(&entry.deed) {
+            match find(&entry.deed, in_this_group) {
                 Some(found) if in_this_group => return InFlight::InThisGroup(found),
                 Some(_) => return InFlight::Open,
                 None => {}

@@ -54,9 +54,12 @@ fn violates(step: &Step) -> bool {
     step.messages.iter().any(Message::has_unknown_tag)
 }
 
-/// Drops file, line and routine of a FATAL.
+/// Drops file, line and routine of a FATAL, and of 25P02: where the server connection hasn't got the statement, it
+/// is the statement's Parse that says so.
 fn forget_place(frame: &mut Frame) {
-    if frame.tag == b'E' && frame.field('V').as_deref() == Some("FATAL") {
+    let is_failed_transaction = frame.field('C').as_deref() == Some("25P02");
+    let is_fatal = frame.field('V').as_deref() == Some("FATAL");
+    if frame.tag == b'E' && (is_fatal || is_failed_transaction) {
         let fields = frame.body.split(|byte| *byte == 0);
         let kept = fields.filter(|field| !matches!(field.first(), Some(b'F' | b'L' | b'R')));
         frame.body = kept.collect::<Vec<_>>().join(&0);

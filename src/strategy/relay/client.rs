@@ -42,6 +42,8 @@ pub(super) enum Step {
     Replaced(usize),
     /// Its bytes are dropped.
     Drop,
+    /// Something is known now that wasn't before: once more.
+    Again,
     Stop(Stop),
 }
 
@@ -110,6 +112,7 @@ pub fn from_client(
                 true
             }
             Step::Drop => false,
+            Step::Again => continue,
             Step::Stop(why) => {
                 return Taken { bytes: at, stop: why };
             }
@@ -234,11 +237,19 @@ impl Sending<'_, '_> {
             // Malformed, it is answered: by an error, up to the next Sync.
             return self.pass(Owed::Execute);
         }
+        self.tell_made_up();
+        self.pass(Owed::Flush)
+    }
+
+    /// Tells the client the made-up replies whose turn it is; whether there were any.
+    pub(super) fn tell_made_up(&mut self) -> bool {
+        let mut told = false;
         while let Some(deed) = self.exchange.ledger.take_made_up() {
             self.to_client.extend_from_slice(writer::PARSE_COMPLETE);
             done(self.state, self.exchange, deed);
+            told = true;
         }
-        self.pass(Owed::Flush)
+        told
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn ready(
             Drops::None => {}
             Drops::One(name) => state.names.undefine(&name),
             Drops::All => {
-                drop(state.names.forget_named());
+                state.names.forget_named();
                 exchange.prepared.clear();
             }
         }

@@ -2,6 +2,7 @@
 
 use super::Splice;
 use super::deeds::{done, failed, ready};
+use super::statements::STAND_IN;
 use crate::client_state::{Body, ClientState, Definition, Shape, Statement};
 use crate::pool::{Deed, Exchange, Failure, Fatal, OutOfStep, Verdict};
 use crate::protocol::frame::{HEADER_BYTES, server_header};
@@ -62,11 +63,9 @@ pub fn from_server(
             return Ok(at);
         };
         let front = rest.get(..header.bytes).unwrap_or(rest);
-        if !matches!(header.tag, b'N' | b'S' | b'A') {
-            while let Some(deed) = exchange.ledger.take_made_up() {
-                to_client.insert(PARSE_COMPLETE);
-                done(state, exchange, deed);
-            }
+        while let Some(deed) = exchange.ledger.take_made_up() {
+            to_client.insert(PARSE_COMPLETE);
+            done(state, exchange, deed);
         }
         if !is_seen_enough(exchange, header, front) {
             return Ok(at);
@@ -138,7 +137,9 @@ fn judge(
 fn look(exchange: &mut Exchange, tag: u8, body: &[u8]) {
     let Some(deed) = exchange.ledger.front_deed() else { return };
     match (tag, deed) {
-        (b'N', Deed::Define(_, Definition::Shared(statement))) => statement.mark_noisy(),
+        (b'N', Deed::Define(_, Definition::Shared(statement)) | Deed::Prepare(statement)) => {
+            statement.mark_noisy();
+        }
         (b't', Deed::Use(..) | Deed::Examine(_)) => exchange.described_types = Some(body.into()),
         (b'T' | b'n', Deed::Use(_, statement) | Deed::Examine(statement)) => {
             let Some(types) = exchange.described_types.take() else { return };
@@ -185,16 +186,14 @@ fn error(
 /// An error that names a shared statement, with the client's own name for it.
 fn in_the_clients_words(frame: &[u8], statement: &Statement, name: &[u8]) -> Option<Vec<u8>> {
     let body = frame.get(HEADER_BYTES..)?;
-    let server_name = statement.server_name();
+    let names = [statement.server_name(), STAND_IN];
+    let server_name = names.into_iter().find(|name| memchr::memmem::find(body, name).is_some())?;
     let mut rest = body;
     let mut told = Vec::new();
     while let Some(at) = memchr::memmem::find(rest, server_name) {
         told.extend_from_slice(rest.get(..at)?);
         told.extend_from_slice(name);
         rest = rest.get(at + server_name.len()..)?;
-    }
-    if told.is_empty() {
-        return None;
     }
     told.extend_from_slice(rest);
     Some(writer::frame(b'E', &told))

@@ -29,6 +29,9 @@ const KEPT_BYTES_MAX: usize = 16 * 1024;
 /// A statement that no server has: a Bind to it fails.
 const NO_STATEMENT: &[u8] = b"steward_none";
 
+/// See [`Sending::stand_in`].
+pub(super) const STAND_IN: &[u8] = b"steward_stand_in";
+
 /// Where a name in a message leads.
 enum Place {
     /// To what the server connection has under that name.
@@ -46,6 +49,8 @@ enum Supply {
     Awaited,
     /// It gives other columns than clients were told.
     Refused,
+    /// Not in this transaction, which has failed.
+    Failed,
 }
 
 impl Sending<'_, '_> {
@@ -63,7 +68,7 @@ impl Sending<'_, '_> {
             return self.pass(Owed::Query);
         }
         let Some(drops) = self.drops(text, footprint) else {
-            return Step::Stop(Stop::Full);
+            return self.hold();
         };
         self.pass_with(Owed::Query, Deed::Query(drops))
     }
@@ -73,7 +78,7 @@ impl Sending<'_, '_> {
         if !names_statements(footprint) {
             return Some(Drops::None);
         }
-        if self.exchange.ledger.has_names_in_flight() {
+        if self.is_anything_open() {
             return None;
         }
         match deallocation(text).filter(|_| !footprint.marks.contains(Mark::Several)) {
@@ -119,8 +124,8 @@ impl Sending<'_, '_> {
             None => self.scan(front, parse.text),
         };
         if names_statements(footprint) {
-            if self.exchange.ledger.has_names_in_flight() {
-                return Step::Stop(Stop::Full);
+            if self.is_anything_open() {
+                return self.hold();
             }
             self.hand_over();
         }
@@ -146,8 +151,8 @@ impl Sending<'_, '_> {
             let deed = Deed::Define(StatementName::Unnamed, Definition::ServerOnly);
             return self.pass_with(Owed::Parse, deed);
         }
-        if self.exchange.ledger.has_names_in_flight() {
-            return Step::Stop(Stop::Full);
+        if self.is_anything_open() {
+            return self.hold();
         }
         self.hand_over();
         self.pass(Owed::Parse)
@@ -182,10 +187,15 @@ impl Sending<'_, '_> {
         shared: Option<Rc<Statement>>,
     ) -> Step {
         match self.place(name) {
-            Place::Open => return Step::Stop(Stop::Full),
+            Place::Open => return self.hold(),
+            Place::Shared(_) if self.exchange.ledger.has_groups_in_flight() => return self.hold(),
             Place::Shared(taken) => {
                 // PostgreSQL says that the name is taken, once it is.
-                self.hand_over_one(name, &taken);
+                if self.is_failed() {
+                    self.take_name(name);
+                } else {
+                    self.hand_over_one(name, &taken);
+                }
                 return self.pass(Owed::Parse);
             }
             Place::Server => {}
@@ -207,14 +217,16 @@ impl Sending<'_, '_> {
     ) -> Step {
         let ledger = &self.exchange.ledger;
         let is_there = match ledger.statement_in_flight(statement.id) {
-            InFlight::Open => return Step::Stop(Stop::Full),
+            InFlight::Open => return self.hold(),
             InFlight::InThisGroup(is_there) => is_there,
             InFlight::Settled => self.exchange.prepared.touch(statement.id),
         };
-        let ledger = &mut self.exchange.ledger;
-        let may_fail = ledger.has_groups_in_flight() || ledger.is_in_doubt();
+        let ledger = &self.exchange.ledger;
+        let may_fail = ledger.has_groups_in_flight() || ledger.is_in_doubt() || self.is_failed();
+        // Without a shape its first Parse is not answered yet: there may be a notice.
+        let is_quiet = statement.has_shape() && !statement.is_noisy();
         let deed = Deed::Define(name, Definition::Shared(Rc::clone(&statement)));
-        if is_there && !may_fail && !statement.is_noisy() && !self.is_failed() {
+        if is_there && is_quiet && !may_fail {
             self.exchange.ledger.made_up(Owed::Parse, deed);
             return Step::Drop;
         }
@@ -247,20 +259,20 @@ impl Sending<'_, '_> {
         let names = BindNames::read(front.body()).filter(|_| !self.is_plain());
         let Some(names) = names else { return self.pass(Owed::Bind) };
         let statement = match self.place(names.statement) {
-            Place::Open => return Step::Stop(Stop::Full),
+            Place::Open => return self.hold(),
             Place::Server => return self.use_servers(names.statement, Owed::Bind),
             Place::Shared(statement) => statement,
         };
-        match self.supply(&statement) {
-            Supply::Awaited => return Step::Stop(Stop::Full),
+        let server_name = match self.supply(&statement) {
+            Supply::Awaited => return self.hold(),
             Supply::Refused => return self.refuse(),
-            Supply::There => {}
-        }
+            Supply::There => statement.server_name(),
+            Supply::Failed => self.stand_in(&statement),
+        };
         self.note(statement.marks);
-        let server_name = statement.server_name();
         let bytes = front.header.bytes - names.statement.len() + server_name.len();
         self.insert(|out| writer::bind_front(out, bytes, names.portal, server_name));
-        let deed = Deed::Use(StatementName::new(names.statement), statement);
+        let deed = Deed::Use(StatementName::new(names.statement), Rc::clone(&statement));
         self.exchange.ledger.sent(Owed::Bind, deed);
         Step::Replaced(HEADER_BYTES + names.bytes())
     }
@@ -269,17 +281,19 @@ impl Sending<'_, '_> {
         let name = message::statement_named(front.body()).filter(|_| !self.is_plain());
         let Some(name) = name else { return self.pass(Owed::Describe) };
         let statement = match self.place(name) {
-            Place::Open => return Step::Stop(Stop::Full),
+            Place::Open => return self.hold(),
             Place::Server => return self.use_servers(name, Owed::Describe),
             Place::Shared(statement) => statement,
         };
-        match self.supply(&statement) {
-            Supply::Awaited => return Step::Stop(Stop::Full),
+        let server_name = match self.supply(&statement) {
+            Supply::Awaited => return self.hold(),
             Supply::Refused => return self.refuse(),
-            Supply::There => {}
-        }
-        self.insert(|out| writer::describe_statement(out, statement.server_name()));
-        let deed = Deed::Use(StatementName::new(name), statement);
+            Supply::There => statement.server_name(),
+            Supply::Failed if statement.returns_rows() => return self.fail(&statement),
+            Supply::Failed => self.stand_in(&statement),
+        };
+        self.insert(|out| writer::describe_statement(out, server_name));
+        let deed = Deed::Use(StatementName::new(name), Rc::clone(&statement));
         self.exchange.ledger.sent(Owed::Describe, deed);
         Step::Drop
     }
@@ -296,7 +310,7 @@ impl Sending<'_, '_> {
     fn use_servers(&mut self, name: &[u8], owed: Owed) -> Step {
         if name.is_empty() {
             if !self.owns_unnamed() {
-                return Step::Stop(Stop::Full);
+                return self.hold();
             }
             if let Some(Definition::Kept(_, marks)) = self.definition(name) {
                 self.note(marks);
@@ -353,6 +367,9 @@ impl Sending<'_, '_> {
     fn definition(&self, name: &[u8]) -> Option<Definition> {
         match self.exchange.ledger.name_in_flight(name) {
             InFlight::InThisGroup(Deed::Define(_, definition)) => Some(definition.clone()),
+            InFlight::InThisGroup(Deed::Use(_, statement)) => {
+                Some(Definition::Shared(Rc::clone(statement)))
+            }
             InFlight::InThisGroup(_) | InFlight::Open => None,
             InFlight::Settled => self.state.names.get(name),
         }
@@ -371,6 +388,13 @@ impl Sending<'_, '_> {
             }
             InFlight::InThisGroup(false) | InFlight::Settled => {}
         }
+        if self.exchange.ledger.has_groups_in_flight() {
+            // The transaction may have failed by then.
+            return Supply::Awaited;
+        }
+        if self.is_failed() && !statement.is_transaction_exit() {
+            return Supply::Failed;
+        }
         self.make_room();
         let (text, types) = statement.resolved();
         self.insert(|out| writer::parse(out, statement.server_name(), text, &types));
@@ -380,6 +404,26 @@ impl Sending<'_, '_> {
         self.to_server.insert(writer::FLUSH);
         self.exchange.ledger.sent_by_proxy(Owed::Flush, Asker::Ahead, Deed::None);
         Supply::Awaited
+    }
+
+    /// In a failed transaction no statement can be made but an empty one. With as many parameters as the one that
+    /// it stands in for, it fails like that.
+    fn stand_in(&mut self, statement: &Statement) -> &'static [u8] {
+        let (_, types) = statement.resolved();
+        self.insert(|out| writer::close_statement(out, STAND_IN));
+        self.insert(|out| writer::parse(out, STAND_IN, b"", &types));
+        self.exchange.ledger.sent_by_proxy(Owed::Close, Asker::Ahead, Deed::None);
+        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
+        STAND_IN
+    }
+
+    /// The description of a statement that returns rows fails in a failed transaction. No empty one does that: so
+    /// does the statement's Parse.
+    fn fail(&mut self, statement: &Statement) -> Step {
+        let (text, types) = statement.resolved();
+        self.insert(|out| writer::parse(out, STAND_IN, text, &types));
+        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
+        Step::Drop
     }
 
     /// Has the server describe a statement that it has just made.
@@ -423,7 +467,7 @@ impl Sending<'_, '_> {
         if self.is_failed() {
             return;
         }
-        for (name, statement) in self.state.names.forget_named().collect::<Vec<_>>() {
+        for (name, statement) in self.state.names.named() {
             self.hand_over_one(&name, &statement);
         }
         if let Some(Definition::Shared(statement)) = self.state.names.unnamed().cloned() {
@@ -436,20 +480,28 @@ impl Sending<'_, '_> {
         }
     }
 
+    /// Gives a name of the client to an empty statement: that can be parsed in a failed transaction too.
+    fn take_name(&mut self, name: &[u8]) {
+        self.state.pins = self.state.pins.union(Effect::Prepare.into());
+        self.insert(|out| writer::close_statement(out, name));
+        self.insert(|out| writer::parse(out, name, b"", &[0, 0]));
+        self.exchange.ledger.sent_by_proxy(Owed::Close, Asker::Ahead, Deed::None);
+        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
+    }
+
     fn hand_over_one(&mut self, name: &[u8], statement: &Statement) {
         self.state.pins = self.state.pins.union(Effect::Prepare.into());
-        if self.is_failed() {
-            return;
-        }
         let (text, types) = statement.resolved();
         self.insert(|out| writer::parse(out, name, text, &types));
+        // From then on the server connection knows it, and only that.
+        let deed = Deed::Undefine(StatementName::new(name));
         if self.exchange.ledger.awaits_sync() {
-            self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
+            self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, deed);
             return;
         }
         // With a Sync of its own: a query in front of which it fails must not be skipped.
         self.to_server.insert(writer::SYNC);
-        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Proxy, Deed::None);
+        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Proxy, deed);
         self.exchange.ledger.sent_by_proxy(Owed::Sync, Asker::Proxy, Deed::None);
     }
 
@@ -485,6 +537,24 @@ impl Sending<'_, '_> {
     fn note(&mut self, marks: Marks) {
         self.state.has_ddl |= marks.contains(Mark::Ddl);
         self.state.has_local_settings |= marks.contains(Mark::LocalSetting);
+    }
+
+    /// Whether replies decide what the client's names stand for, or whether the server skips what it is sent: a
+    /// Sync of the proxy's would end that.
+    fn is_anything_open(&self) -> bool {
+        self.exchange.ledger.has_names_in_flight() || self.exchange.ledger.has_groups_in_flight()
+    }
+
+    /// The message waits for replies. They come without the client's doing.
+    fn hold(&mut self) -> Step {
+        if self.tell_made_up() && self.exchange.ledger.is_empty() {
+            return Step::Again;
+        }
+        if !self.exchange.ledger.is_answer_coming() {
+            self.to_server.insert(writer::FLUSH);
+            self.exchange.ledger.sent_by_proxy(Owed::Flush, Asker::Ahead, Deed::None);
+        }
+        Step::Stop(Stop::Full)
     }
 
     fn insert(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
