@@ -439,13 +439,8 @@ impl<'a> Author<'a> {
         sql::extended(self.random, self.client, true)
     }
 
-    /// Mostly the unnamed one; `a` and `b` tie the client to its server connection.
     fn statement_name(&mut self) -> &'static str {
-        if self.may_pin && self.random.percent(50) {
-            self.random.weighted(&[(1, "a"), (1, "b")])
-        } else {
-            ""
-        }
+        self.random.weighted(&[(5, ""), (3, "a"), (2, "b")])
     }
 
     fn portal_name(&mut self) -> &'static str {

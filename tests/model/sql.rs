@@ -161,8 +161,17 @@ fn noisy(random: &mut Random, _client: usize) -> String {
 /// `SELECT set_config(...)`, `PREPARE`, `DEALLOCATE`, `LISTEN`, `CREATE TEMP TABLE`, `DECLARE ... WITH HOLD`,
 /// `SELECT pg_advisory_lock(...)`, `SELECT currval(...)`, `DISCARD ALL`, `DO`. A client that has used one
 /// must then count as pinned ([`crate::tenancy`]).
-fn session_state(random: &mut Random, client: usize) -> String {
-    read(random, client)
+fn session_state(random: &mut Random, _client: usize) -> String {
+    let texts = [
+        (4, "DEALLOCATE a"),
+        (2, "DEALLOCATE PREPARE \"b\""),
+        (3, "DEALLOCATE ALL"),
+        (2, "EXECUTE b"),
+        (1, "PREPARE b AS SELECT 'sql'"),
+        (2, "SET LOCAL DateStyle = 'German'"),
+        (1, "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"),
+    ];
+    random.weighted(&texts).to_owned()
 }
 
 fn with_parameters(random: &mut Random, client: usize) -> Statement {

@@ -3,6 +3,8 @@
 //! While fewer than two of the other clients may hold one, a client must get its reply. The judgement may
 //! err on one side only: "may hold" where it does not.
 
+use std::collections::HashSet;
+
 use crate::message::Message;
 use crate::sequence::{Step, Wait};
 
@@ -12,6 +14,8 @@ pub(crate) struct Tenancy {
     pub(crate) is_pinned: bool,
     /// All that it sent is answered, and no batch is open.
     is_settled: bool,
+    /// Names that it has given to statements.
+    names: HashSet<&'static str>,
     /// Messages and reply types since it was last settled.
     sent: Vec<u8>,
     replies: Vec<u8>,
@@ -19,13 +23,21 @@ pub(crate) struct Tenancy {
 
 impl Tenancy {
     pub(crate) fn new() -> Self {
-        Self { is_pinned: false, is_settled: true, sent: Vec::new(), replies: Vec::new() }
+        Self {
+            is_pinned: false,
+            is_settled: true,
+            names: HashSet::new(),
+            sent: Vec::new(),
+            replies: Vec::new(),
+        }
     }
 
     /// A step was answered with messages of these types, the last ReadyForQuery with this status.
     /// Whether the client may hold a server connection now.
     pub(crate) fn after(&mut self, step: &Step, replies: &[u8], status: Option<u8>) -> bool {
-        self.is_pinned |= step.messages.iter().any(pins);
+        for message in &step.messages {
+            self.is_pinned |= self.pins(message);
+        }
         self.sent.extend(step.messages.iter().map(Message::tag));
         self.replies.extend_from_slice(replies);
         self.is_settled = match step.wait {
@@ -49,13 +61,19 @@ impl Tenancy {
         self.is_pinned |= failed && changes_unnamed_late(&sent);
         self.is_pinned || status != Some(b'I')
     }
-}
 
-/// Named statements live on the server connection, and a function may do anything.
-fn pins(message: &Message) -> bool {
-    match message {
-        Message::Parse { name, .. } => !name.is_empty(),
-        message => message.tag() == b'F',
+    /// Whether a message may tie the client to its server connection: a function may do anything, SQL that
+    /// names prepared statements must find them there, and so must a Parse of a name that is taken.
+    fn pins(&mut self, message: &Message) -> bool {
+        let names_statements =
+            |sql: &str| ["DEALLOCATE", "EXECUTE", "PREPARE"].iter().any(|word| sql.contains(word));
+        match message {
+            Message::Parse { name, sql } => {
+                names_statements(sql) || (!name.is_empty() && !self.names.insert(name))
+            }
+            Message::Query(sql) => names_statements(sql),
+            message => message.tag() == b'F',
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod idle;
 mod login;
 mod pins;
 mod pools;
+mod prepared;
 mod proxy_selftest;
 mod replication;
 mod server_lost;
