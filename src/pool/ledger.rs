@@ -241,14 +241,15 @@ impl Ledger {
         owed.filter(move |owed| !is_mark(*owed))
     }
 
-    /// Whether a whole group is in flight, so that what is sent now may find the transaction failed.
+    /// Whether a whole group is in flight, so that what is sent now may find the transaction failed. In doubt
+    /// that is not known, and replies may be awaited in vain.
     pub fn has_groups_in_flight(&self) -> bool {
-        self.groups > 0
+        self.groups > 0 && !self.in_doubt
     }
 
     /// Whether anything in flight concerns the client's names.
     pub fn has_names_in_flight(&self) -> bool {
-        self.names > 0
+        self.names > 0 && !self.in_doubt
     }
 
     /// The deed in flight that decides what a name of the client stands for.
@@ -280,12 +281,12 @@ impl Ledger {
     fn latest<'a, T>(&'a self, find: impl Fn(&'a Deed, bool) -> Option<T>) -> InFlight<T> {
         let mut in_this_group = true;
         for (back, entry) in self.queue.iter().rev().enumerate() {
-            if back >= LOOK_BACK_MAX {
+            if back >= LOOK_BACK_MAX && !self.in_doubt {
                 return InFlight::Open;
             }
             in_this_group &= !ends_group(entry.owed);
             match find(&entry.deed, in_this_group) {
-                Some(found) if in_this_group => return InFlight::InThisGroup(found),
+                Some(found) if in_this_group || self.in_doubt => return InFlight::InThisGroup(found),
                 Some(_) => return InFlight::Open,
                 None => {}
             }

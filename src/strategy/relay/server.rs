@@ -59,14 +59,14 @@ pub fn from_server(
             }
             return Ok(at);
         }
-        let Some(header) = server_header(rest)? else {
-            return Ok(at);
-        };
-        let front = rest.get(..header.bytes).unwrap_or(rest);
         while let Some(deed) = exchange.ledger.take_made_up() {
             to_client.insert(PARSE_COMPLETE);
             done(state, exchange, deed);
         }
+        let Some(header) = server_header(rest)? else {
+            return Ok(at);
+        };
+        let front = rest.get(..header.bytes).unwrap_or(rest);
         if !is_seen_enough(exchange, header, front) {
             return Ok(at);
         }
@@ -83,9 +83,6 @@ pub fn from_server(
         };
         exchange.body = Body::rest(forward, header.bytes - front.len());
         at += front.len();
-        if rest.len() == front.len() {
-            return Ok(at);
-        }
     }
 }
 

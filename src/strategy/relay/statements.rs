@@ -97,8 +97,7 @@ impl Sending<'_, '_> {
         if !self.state.names.has(name) || self.is_failed() {
             return Drops::None;
         }
-        self.insert(|out| writer::parse(out, name, b"", &[0, 0]));
-        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
+        self.make_empty(name);
         Drops::One(StatementName::new(name))
     }
 
@@ -410,9 +409,8 @@ impl Sending<'_, '_> {
     /// it stands in for, it fails like that.
     fn stand_in(&mut self, statement: &Statement) -> &'static [u8] {
         let (_, types) = statement.resolved();
-        self.insert(|out| writer::close_statement(out, STAND_IN));
+        self.close_servers(STAND_IN);
         self.insert(|out| writer::parse(out, STAND_IN, b"", &types));
-        self.exchange.ledger.sent_by_proxy(Owed::Close, Asker::Ahead, Deed::None);
         self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
         STAND_IN
     }
@@ -483,19 +481,31 @@ impl Sending<'_, '_> {
     /// Gives a name of the client to an empty statement: that can be parsed in a failed transaction too.
     fn take_name(&mut self, name: &[u8]) {
         self.state.pins = self.state.pins.union(Effect::Prepare.into());
-        self.insert(|out| writer::close_statement(out, name));
+        self.make_empty(name);
+    }
+
+    /// Makes an empty statement, which can't fail.
+    fn make_empty(&mut self, name: &[u8]) {
+        self.close_servers(name);
         self.insert(|out| writer::parse(out, name, b"", &[0, 0]));
-        self.exchange.ledger.sent_by_proxy(Owed::Close, Asker::Ahead, Deed::None);
         self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
+    }
+
+    /// Closes what the server may have under a name.
+    fn close_servers(&mut self, name: &[u8]) {
+        self.insert(|out| writer::close_statement(out, name));
+        self.exchange.ledger.sent_by_proxy(Owed::Close, Asker::Ahead, Deed::None);
     }
 
     fn hand_over_one(&mut self, name: &[u8], statement: &Statement) {
         self.state.pins = self.state.pins.union(Effect::Prepare.into());
+        let is_in_batch = self.exchange.ledger.awaits_sync();
         let (text, types) = statement.resolved();
+        self.close_servers(name);
         self.insert(|out| writer::parse(out, name, text, &types));
         // From then on the server connection knows it, and only that.
         let deed = Deed::Undefine(StatementName::new(name));
-        if self.exchange.ledger.awaits_sync() {
+        if is_in_batch {
             self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, deed);
             return;
         }
