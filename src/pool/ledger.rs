@@ -286,7 +286,9 @@ impl Ledger {
             }
             in_this_group &= !ends_group(entry.owed);
             match find(&entry.deed, in_this_group) {
-                Some(found) if in_this_group || self.in_doubt => return InFlight::InThisGroup(found),
+                Some(found) if in_this_group || self.in_doubt => {
+                    return InFlight::InThisGroup(found);
+                }
                 Some(_) => return InFlight::Open,
                 None => {}
             }

@@ -17,6 +17,8 @@ pub(crate) struct Transcript {
     pub(crate) marks: Vec<Mark>,
     /// It can't leave its session to the next sequence as it is.
     pub(crate) is_pinned: bool,
+    /// It has given names to statements.
+    pub(crate) has_names: bool,
 }
 
 /// Where a client stood after a step.
@@ -68,7 +70,7 @@ pub(crate) fn run(connection: &mut Connection, steps: &[Step]) -> Result<Transcr
         }
     }
     let replies = std::mem::take(&mut connection.replies);
-    Ok(Transcript { replies, marks, is_pinned: tenancy.is_pinned })
+    Ok(Transcript { replies, marks, is_pinned: tenancy.is_pinned, has_names: tenancy.has_names() })
 }
 
 /// Reads until the step has what it waits for.

@@ -62,6 +62,11 @@ impl Tenancy {
         self.is_pinned || status != Some(b'I')
     }
 
+    /// Whether it has given names to statements.
+    pub(crate) fn has_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
     /// Whether a message may tie the client to its server connection: a function may do anything, SQL that
     /// names prepared statements must find them there, and so must a Parse of a name that is taken.
     fn pins(&mut self, message: &Message) -> bool {

@@ -154,6 +154,7 @@ impl World {
                 match slot {
                     Some(client) if client.ended => *slot = None,
                     Some(client) if transcript.is_pinned => client.run("DISCARD ALL"),
+                    Some(client) if transcript.has_names => client.run("DEALLOCATE ALL"),
                     Some(_) | None => {}
                 }
             }
