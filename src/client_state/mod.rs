@@ -4,7 +4,9 @@ mod names;
 mod statement;
 
 pub use names::{Definition, Names, StatementName};
-pub use statement::{Budget, SERVER_NAME_PREFIX, Shape, Statement, StatementId};
+pub use statement::{
+    Budget, SERVER_NAME_PREFIX, Shape, Statement, StatementId, is_transaction_exit,
+};
 
 use crate::analysis::session_effects::{Effect, Effects};
 use crate::config::PoolMode;

@@ -93,6 +93,11 @@ impl Names {
         self.len() == 0
     }
 
+    /// Whether any name stands for a shared statement.
+    pub fn has_shared(&self) -> bool {
+        !self.is_empty() || matches!(self.unnamed, Some(Definition::Shared(_)))
+    }
+
     /// The unnamed statement.
     pub fn unnamed(&self) -> Option<&Definition> {
         self.unnamed.as_ref()

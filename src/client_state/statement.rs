@@ -92,14 +92,6 @@ impl Statement {
         self.definition.get(..end).unwrap_or_default()
     }
 
-    /// Whether PostgreSQL takes it in a failed transaction too (`IsTransactionExitStmt`).
-    pub fn is_transaction_exit(&self) -> bool {
-        let mut words = Lexer::new(self.text()).map(|token| token.bytes(self.text()));
-        let first = words.next().unwrap_or_default();
-        let exits: [&[u8]; 5] = [b"commit", b"rollback", b"end", b"abort", b"prepare"];
-        exits.iter().any(|exit| first.eq_ignore_ascii_case(exit))
-    }
-
     /// Text and types for a Parse that makes it again: with the types that the server found, since those that
     /// it was left to find it might find otherwise after a change of the catalog.
     pub fn resolved(&self) -> (&[u8], Vec<u8>) {
@@ -191,6 +183,13 @@ impl Budget {
     pub fn has_room_for(&self, definition: &[u8]) -> bool {
         self.used.get() + cost(definition) <= self.max
     }
+}
+
+/// Whether PostgreSQL takes a statement in a failed transaction too (`IsTransactionExitStmt`).
+pub fn is_transaction_exit(text: &[u8]) -> bool {
+    let first = Lexer::new(text).next().map(|token| token.bytes(text)).unwrap_or_default();
+    let exits: [&[u8]; 5] = [b"commit", b"rollback", b"end", b"abort", b"prepare"];
+    exits.iter().any(|exit| first.eq_ignore_ascii_case(exit))
 }
 
 /// About what a statement takes, with its place in a table.

@@ -190,7 +190,7 @@ impl Ledger {
         self.queue.is_empty()
     }
 
-    /// The transaction's status as of the last ReadyForQuery.
+    /// The transaction's status as of the last ReadyForQuery, or, if it had failed, of the end of that since.
     pub fn status(&self) -> TransactionStatus {
         self.status
     }
@@ -201,6 +201,12 @@ impl Ledger {
             && self.phase == Phase::Between
             && !self.is_copy_in()
             && !self.in_doubt
+    }
+
+    /// Whether a transaction that has failed may be ended by what is in flight.
+    pub fn is_recovering(&self) -> bool {
+        self.status == TransactionStatus::Failed
+            && self.queue.iter().any(|entry| entry.owed == Owed::Execute)
     }
 
     /// Settled and outside of a transaction.
@@ -241,15 +247,19 @@ impl Ledger {
         owed.filter(move |owed| !is_mark(*owed))
     }
 
-    /// Whether a whole group is in flight, so that what is sent now may find the transaction failed. In doubt
-    /// that is not known, and replies may be awaited in vain.
+    /// Whether a whole group is in flight, so that what is sent now may find the transaction failed.
     pub fn has_groups_in_flight(&self) -> bool {
-        self.groups > 0 && !self.in_doubt
+        self.groups > 0
     }
 
     /// Whether anything in flight concerns the client's names.
     pub fn has_names_in_flight(&self) -> bool {
-        self.names > 0 && !self.in_doubt
+        self.names > 0
+    }
+
+    /// Whether anything in flight makes or closes a shared statement.
+    pub fn has_statements_in_flight(&self) -> bool {
+        self.moves > 0
     }
 
     /// The deed in flight that decides what a name of the client stands for.
@@ -281,14 +291,12 @@ impl Ledger {
     fn latest<'a, T>(&'a self, find: impl Fn(&'a Deed, bool) -> Option<T>) -> InFlight<T> {
         let mut in_this_group = true;
         for (back, entry) in self.queue.iter().rev().enumerate() {
-            if back >= LOOK_BACK_MAX && !self.in_doubt {
+            if back >= LOOK_BACK_MAX {
                 return InFlight::Open;
             }
             in_this_group &= !ends_group(entry.owed);
             match find(&entry.deed, in_this_group) {
-                Some(found) if in_this_group || self.in_doubt => {
-                    return InFlight::InThisGroup(found);
-                }
+                Some(found) if in_this_group => return InFlight::InThisGroup(found),
                 Some(_) => return InFlight::Open,
                 None => {}
             }
@@ -404,7 +412,7 @@ impl Ledger {
             b'T' if owed == Some(Owed::Query) => Some(Verdict::Forward),
             b'T' => self.settle(owed == Some(Owed::Describe)),
             b't' => front.filter(|(owed, _)| *owed == Owed::Describe).map(verdict_of),
-            b'C' | b'I' | b's' => self.completed(),
+            b'C' | b'I' | b's' => self.completed(tag),
             b'D' | b'H' | b'd' | b'c' => front
                 .filter(|(owed, _)| matches!(owed, Owed::Execute | Owed::Query))
                 .map(verdict_of),
@@ -440,11 +448,17 @@ impl Ledger {
     }
 
     /// CommandComplete, EmptyQueryResponse, PortalSuspended.
-    fn completed(&mut self) -> Option<Verdict> {
+    fn completed(&mut self, tag: u8) -> Option<Verdict> {
         self.copy = Copy::No;
         match self.front()? {
             front @ (Owed::Query, _) => Some(verdict_of(front)),
-            (Owed::Execute, _) => self.settle(true),
+            (Owed::Execute, _) => {
+                if tag == b'C' && self.status == TransactionStatus::Failed {
+                    // Only what ends the failed state is executed in it.
+                    self.status = TransactionStatus::InTransaction;
+                }
+                self.settle(true)
+            }
             _ => None,
         }
     }

@@ -103,6 +103,11 @@ pub(crate) fn tags(mut bytes: &[u8]) -> Vec<u8> {
     tags
 }
 
+/// Number of the whole frames.
+pub(crate) fn count(bytes: &[u8]) -> usize {
+    tags(&bytes[..whole(bytes)]).len()
+}
+
 /// Bytes of the whole frames.
 pub(crate) fn whole(bytes: &[u8]) -> usize {
     let mut at = 0;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::connection::{Connection, cut, tags, whole};
+use crate::connection::{Connection, count, cut, tags, whole};
 use crate::message::Message;
 use crate::sequence::{BARRIER_REPLIES, Step, Wait};
 use crate::support::Reply;
@@ -24,8 +24,8 @@ pub(crate) struct Transcript {
 /// Where a client stood after a step.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
-    /// Bytes of replies so far.
-    pub(crate) bytes: usize,
+    /// Whole replies so far.
+    pub(crate) replies: usize,
     /// The session is over.
     pub(crate) ended: bool,
     /// It may hold a server connection.
@@ -64,7 +64,7 @@ pub(crate) fn run(connection: &mut Connection, steps: &[Step]) -> Result<Transcr
             connection.hang_up();
         }
         let ended = connection.ended;
-        marks.push(Mark { bytes: connection.replies.len(), ended, may_hold });
+        marks.push(Mark { replies: count(&connection.replies), ended, may_hold });
         if ended {
             break;
         }

@@ -24,6 +24,7 @@ pub(crate) fn sequence(seed: u64) -> Sequence {
     }
     let mut sequence = Sequence { seed, clients, order };
     sequence.spare_postgres();
+    sequence.spare_snapshots();
     sequence
 }
 
@@ -174,7 +175,7 @@ impl<'a> Author<'a> {
     }
 
     fn copy_extended(&mut self) {
-        let name = self.statement_name();
+        let name = if self.has_names() { self.statement_name() } else { "" };
         let mut messages = vec![
             Message::Parse { name, sql: sql::copy_in(self.random, self.client) },
             Message::Bind { portal: "", statement: name, parameters: vec![] },
@@ -423,16 +424,25 @@ impl<'a> Author<'a> {
         Message::Function { oid, arguments: arguments.to_vec() }
     }
 
+    /// A Sync among the data of a copy that fails leaves in doubt which replies are whose: the proxy can't have
+    /// that with names of statements.
     fn copy_data(&mut self) -> Vec<Message> {
+        let may_doubt = !self.has_names();
         let mut messages = Vec::new();
         for _ in 0..self.random.below(4) {
             messages.push(Message::CopyData(sql::copy_rows(self.random)));
             if self.random.percent(8) {
-                messages.push(if self.random.percent(50) { Message::Flush } else { Message::Sync });
+                let is_flush = self.random.percent(50) || !may_doubt;
+                messages.push(if is_flush { Message::Flush } else { Message::Sync });
             }
         }
         messages.push(if self.random.percent(75) { Message::CopyDone } else { Message::CopyFail });
         messages
+    }
+
+    fn has_names(&self) -> bool {
+        let mut messages = self.steps.iter().flat_map(|step| &step.messages);
+        messages.any(|message| matches!(message, Message::Parse { name, .. } if !name.is_empty()))
     }
 
     fn statement(&mut self) -> Statement {

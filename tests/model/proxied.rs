@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, count};
 use crate::direct::{Mark, Transcript};
 use crate::sequence::{CLIENTS, Cut, Sequence, Step, Wait};
 
@@ -179,7 +179,7 @@ impl<'a> Actor<'a> {
     fn is_answered(&self) -> bool {
         let mark = &self.marks[self.at];
         // An early end is a difference: the comparison tells.
-        self.connection.ended || (!mark.ended && self.connection.replies.len() >= mark.bytes)
+        self.connection.ended || (!mark.ended && count(&self.connection.replies) >= mark.replies)
     }
 
     /// The step is over.

@@ -16,6 +16,8 @@ pub(crate) struct Tenancy {
     is_settled: bool,
     /// Names that it has given to statements.
     names: HashSet<&'static str>,
+    /// It has changed, for a transaction at least, what statements are analysed by.
+    has_set: bool,
     /// Messages and reply types since it was last settled.
     sent: Vec<u8>,
     replies: Vec<u8>,
@@ -27,6 +29,7 @@ impl Tenancy {
             is_pinned: false,
             is_settled: true,
             names: HashSet::new(),
+            has_set: false,
             sent: Vec::new(),
             replies: Vec::new(),
         }
@@ -68,13 +71,18 @@ impl Tenancy {
     }
 
     /// Whether a message may tie the client to its server connection: a function may do anything, SQL that
-    /// names prepared statements must find them there, and so must a Parse of a name that is taken.
+    /// names prepared statements must find them there, and so must a Parse of a name that is taken. What is parsed
+    /// under other settings is no statement for others.
     fn pins(&mut self, message: &Message) -> bool {
         let names_statements =
             |sql: &str| ["DEALLOCATE", "EXECUTE", "PREPARE"].iter().any(|word| sql.contains(word));
+        if let Message::Parse { sql, .. } | Message::Query(sql) = message {
+            self.has_set |= sql.contains("DateStyle");
+        }
         match message {
             Message::Parse { name, sql } => {
-                names_statements(sql) || (!name.is_empty() && !self.names.insert(name))
+                let is_own = !name.is_empty() && (!self.names.insert(name) || self.has_set);
+                names_statements(sql) || is_own
             }
             Message::Query(sql) => names_statements(sql),
             message => message.tag() == b'F',

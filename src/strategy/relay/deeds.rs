@@ -72,8 +72,14 @@ pub(super) fn failed(
             state.names.undefine(&StatementName::Unnamed);
         }
         Deed::Query(_) if is_unread => exchange.ledger.forget_front_deed(),
-        // The statement that was made for it to drop is still there.
-        Deed::Query(Drops::One(_)) => state.pins = state.pins.union(Effect::Prepare.into()),
+        Deed::Query(drops) => {
+            exchange.unnamed_ready = true;
+            state.names.undefine(&StatementName::Unnamed);
+            if let Drops::One(_) = drops {
+                // The statement that was made for it to drop is still there.
+                state.pins = state.pins.union(Effect::Prepare.into());
+            }
+        }
         Deed::Use(_, statement) if error.is_changed_plan() => {
             // Whoever parses it now is told anew; who has parsed it before hears what PostgreSQL says.
             statement.mark_broken();
@@ -82,7 +88,6 @@ pub(super) fn failed(
         Deed::None
         | Deed::Define(..)
         | Deed::Undefine(_)
-        | Deed::Query(_)
         | Deed::Use(..)
         | Deed::Prepare(_)
         | Deed::Evict(_)

@@ -36,6 +36,9 @@ pub enum ServerFault {
     /// A reply that nothing owes.
     #[error(transparent)]
     OutOfStep(#[from] OutOfStep),
+    /// What the client's statement names stand for can't be known: that would take the replies that are in doubt.
+    #[error("a copy failed with a Sync among its data, in a session with prepared statements")]
+    InDoubt,
 }
 
 /// Walks the frames of `chunk`; `to_client` gets what goes on. Gives the bytes dealt with: the rest (at most
@@ -110,7 +113,7 @@ fn judge(
     exchange: &mut Exchange,
     tag: u8,
     front: &[u8],
-) -> Result<Reply, OutOfStep> {
+) -> Result<Reply, ServerFault> {
     let body = front.get(HEADER_BYTES..).unwrap_or_default();
     look(exchange, tag, body);
     let status = body.first().copied().unwrap_or_default();
@@ -125,9 +128,22 @@ fn judge(
             ready(state, exchange, status, deed);
             true
         }
-        Verdict::Failed(failure) => return Ok(error(state, exchange, &failure, front)),
+        Verdict::Failed(failure) => {
+            let reply = error(state, exchange, &failure, front);
+            return if has_names_in_doubt(state, exchange) {
+                Err(ServerFault::InDoubt)
+            } else {
+                Ok(reply)
+            };
+        }
     };
     Ok(if is_forwarded { Reply::Forward } else { Reply::Swallow })
+}
+
+/// In doubt messages go on as they are: no name may stand for anything but what the server has under it.
+fn has_names_in_doubt(state: &ClientState, exchange: &Exchange) -> bool {
+    exchange.ledger.is_in_doubt()
+        && (state.names.has_shared() || exchange.ledger.has_statements_in_flight())
 }
 
 /// Learns what a reply tells of the statement that it is about.

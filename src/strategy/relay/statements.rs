@@ -16,7 +16,7 @@ use std::rc::Rc;
 use super::client::{Front, Sending, Step, Stop};
 use crate::analysis::deallocation::{Deallocation, deallocation};
 use crate::analysis::session_effects::{Effect, Footprint, Mark, Marks, footprint};
-use crate::client_state::{Definition, Statement, StatementName};
+use crate::client_state::{Definition, Statement, StatementName, is_transaction_exit};
 use crate::config::PoolMode;
 use crate::pool::{Asker, Deed, Drops, InFlight, Owed};
 use crate::protocol::frame::{HEADER_BYTES, client_header};
@@ -25,6 +25,9 @@ use crate::protocol::{TransactionStatus, writer};
 
 /// Longest Parse of an unnamed statement that is kept, to be sent again on another server connection.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
+
+/// So many messages behind a Parse are looked at.
+const LOOK_AHEAD_MAX: usize = 4;
 
 /// A statement that no server has: a Bind to it fails.
 const NO_STATEMENT: &[u8] = b"steward_none";
@@ -187,7 +190,7 @@ impl Sending<'_, '_> {
     ) -> Step {
         match self.place(name) {
             Place::Open => return self.hold(),
-            Place::Shared(_) if self.exchange.ledger.has_groups_in_flight() => return self.hold(),
+            Place::Shared(_) if self.is_status_open() => return self.hold(),
             Place::Shared(taken) => {
                 // PostgreSQL says that the name is taken, once it is.
                 if self.is_failed() {
@@ -221,11 +224,14 @@ impl Sending<'_, '_> {
             InFlight::Settled => self.exchange.prepared.touch(statement.id),
         };
         let ledger = &self.exchange.ledger;
-        let may_fail = ledger.has_groups_in_flight() || ledger.is_in_doubt() || self.is_failed();
+        let may_fail = ledger.has_groups_in_flight() || self.is_failed();
         // Without a shape its first Parse is not answered yet: there may be a notice.
         let is_quiet = statement.has_shape() && !statement.is_noisy();
         let deed = Deed::Define(name, Definition::Shared(Rc::clone(&statement)));
         if is_there && is_quiet && !may_fail {
+            if statement.marks.contains(Mark::Planned) && !self.is_snapshot_next() {
+                self.take_snapshot();
+            }
             self.exchange.ledger.made_up(Owed::Parse, deed);
             return Step::Drop;
         }
@@ -242,6 +248,32 @@ impl Sending<'_, '_> {
             self.examine(&statement);
         }
         Step::Drop
+    }
+
+    /// Whether the transaction takes its snapshot right behind this Parse, or ends without one. The snapshot of a
+    /// transaction is taken by its first Parse, and from then on its isolation level is fixed.
+    fn is_snapshot_next(&self) -> bool {
+        let mut next = self.next;
+        for _ in 0..LOOK_AHEAD_MAX {
+            let Ok(Some(header)) = client_header(next) else { return false };
+            match header.tag {
+                b'B' => return true,
+                b'S' => {
+                    let ledger = &self.exchange.ledger;
+                    return ledger.status() == TransactionStatus::Idle && !ledger.awaits_sync();
+                }
+                b'P' | b'D' | b'C' => next = next.get(header.bytes..).unwrap_or_default(),
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// A Parse does, of whatever has to be planned.
+    fn take_snapshot(&mut self) {
+        self.close_servers(STAND_IN);
+        self.insert(|out| writer::parse(out, STAND_IN, b"SELECT", &[0, 0]));
+        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
     }
 
     /// Whether the client's next message is a Describe of the statement that this Parse makes.
@@ -266,7 +298,7 @@ impl Sending<'_, '_> {
             Supply::Awaited => return self.hold(),
             Supply::Refused => return self.refuse(),
             Supply::There => statement.server_name(),
-            Supply::Failed => self.stand_in(&statement),
+            Supply::Failed => self.stand_in(&statement.resolved().1),
         };
         self.note(statement.marks);
         let bytes = front.header.bytes - names.statement.len() + server_name.len();
@@ -289,7 +321,7 @@ impl Sending<'_, '_> {
             Supply::Refused => return self.refuse(),
             Supply::There => statement.server_name(),
             Supply::Failed if statement.returns_rows() => return self.fail(&statement),
-            Supply::Failed => self.stand_in(&statement),
+            Supply::Failed => self.stand_in(&statement.resolved().1),
         };
         self.insert(|out| writer::describe_statement(out, server_name));
         let deed = Deed::Use(StatementName::new(name), Rc::clone(&statement));
@@ -308,7 +340,7 @@ impl Sending<'_, '_> {
     /// A message that names what the server has under the client's own name, or nothing.
     fn use_servers(&mut self, name: &[u8], owed: Owed) -> Step {
         if name.is_empty() {
-            if !self.owns_unnamed() {
+            if !self.owns_unnamed(owed) {
                 return self.hold();
             }
             if let Some(Definition::Kept(_, marks)) = self.definition(name) {
@@ -318,8 +350,9 @@ impl Sending<'_, '_> {
         self.pass(owed)
     }
 
-    /// Makes the server's unnamed statement the client's own; `false`: when replies have come.
-    fn owns_unnamed(&mut self) -> bool {
+    /// Makes the server's unnamed statement the client's own, for a message that owes `owed`; `false`: when replies
+    /// have come.
+    fn owns_unnamed(&mut self, owed: Owed) -> bool {
         let ledger = &mut self.exchange.ledger;
         if ledger.name_in_flight(b"") != InFlight::Settled {
             // Sent as it was.
@@ -331,7 +364,20 @@ impl Sending<'_, '_> {
             InFlight::Settled if self.exchange.unnamed_ready => return true,
             InFlight::Settled => {}
         }
+        if self.is_status_open() {
+            return false;
+        }
+        let is_failed = self.is_failed();
+        let ledger = &mut self.exchange.ledger;
         match self.state.names.unnamed() {
+            Some(Definition::Kept(parse, _))
+                if is_failed && owed == Owed::Bind && !is_exit(parse) =>
+            {
+                let types = types(parse).to_vec();
+                self.insert(|out| writer::parse(out, b"", b"", &types));
+                self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
+                true
+            }
             Some(Definition::Kept(parse, _)) => {
                 self.to_server.insert(parse);
                 self.to_server.insert(writer::FLUSH);
@@ -387,11 +433,10 @@ impl Sending<'_, '_> {
             }
             InFlight::InThisGroup(false) | InFlight::Settled => {}
         }
-        if self.exchange.ledger.has_groups_in_flight() {
-            // The transaction may have failed by then.
+        if self.is_status_open() {
             return Supply::Awaited;
         }
-        if self.is_failed() && !statement.is_transaction_exit() {
+        if self.is_failed() && !is_transaction_exit(statement.text()) {
             return Supply::Failed;
         }
         self.make_room();
@@ -407,10 +452,9 @@ impl Sending<'_, '_> {
 
     /// In a failed transaction no statement can be made but an empty one. With as many parameters as the one that
     /// it stands in for, it fails like that.
-    fn stand_in(&mut self, statement: &Statement) -> &'static [u8] {
-        let (_, types) = statement.resolved();
+    fn stand_in(&mut self, types: &[u8]) -> &'static [u8] {
         self.close_servers(STAND_IN);
-        self.insert(|out| writer::parse(out, STAND_IN, b"", &types));
+        self.insert(|out| writer::parse(out, STAND_IN, b"", types));
         self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
         STAND_IN
     }
@@ -518,11 +562,12 @@ impl Sending<'_, '_> {
     // === Helpers ===
 
     /// Whether messages go on as they are: the server connection is the client's own, or the server ignores
-    /// what comes.
+    /// what comes, or may do so.
     fn is_plain(&self) -> bool {
         self.state.mode == PoolMode::Session
             || self.exchange.ledger.is_skipping()
             || self.exchange.ledger.is_copy_in()
+            || self.exchange.ledger.is_in_doubt()
     }
 
     /// Whether the transaction has failed, as far as is known.
@@ -552,7 +597,12 @@ impl Sending<'_, '_> {
     /// Whether replies decide what the client's names stand for, or whether the server skips what it is sent: a
     /// Sync of the proxy's would end that.
     fn is_anything_open(&self) -> bool {
-        self.exchange.ledger.has_names_in_flight() || self.exchange.ledger.has_groups_in_flight()
+        self.exchange.ledger.has_names_in_flight() || self.is_status_open()
+    }
+
+    /// Whether replies decide if the transaction has failed.
+    fn is_status_open(&self) -> bool {
+        self.exchange.ledger.has_groups_in_flight() || self.exchange.ledger.is_recovering()
     }
 
     /// The message waits for replies. They come without the client's doing.
@@ -575,4 +625,17 @@ impl Sending<'_, '_> {
 /// Whether a text may find prepared statements by their names, or drop any.
 fn names_statements(footprint: Footprint) -> bool {
     footprint.marks.contains(Mark::PreparedNames) || footprint.effects.contains(Effect::Unknown)
+}
+
+/// Whether PostgreSQL takes this Parse in a failed transaction too.
+fn is_exit(frame: &[u8]) -> bool {
+    let parse = Parse::read(frame.get(HEADER_BYTES..).unwrap_or_default());
+    parse.is_some_and(|parse| is_transaction_exit(parse.text))
+}
+
+/// The parameter types of a Parse, with their number in front.
+fn types(frame: &[u8]) -> &[u8] {
+    let body = frame.get(HEADER_BYTES..).unwrap_or_default();
+    let strings = Parse::read(body).map(|parse| parse.name.len() + parse.text.len() + 2);
+    strings.and_then(|strings| body.get(strings..)).unwrap_or(&[0, 0])
 }
