@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::Criterion;
-use pgsteward::pool::{Ledger, Owed};
+use pgsteward::pool::{Deed, Ledger, Owed};
 use pgsteward::protocol::frame::server_header;
 
 use super::traffic;
@@ -23,7 +23,7 @@ pub(crate) fn bench(criterion: &mut Criterion) {
 
 fn settle(ledger: &mut Ledger, owed: &[Owed], tags: &[u8]) {
     for owed in owed {
-        ledger.sent(*owed);
+        ledger.sent(*owed, Deed::None);
     }
     for tag in tags {
         black_box(ledger.received(*tag, b'I').unwrap());

@@ -1,7 +1,6 @@
 //! Time of each step that a transaction takes through the proxy, without sockets.
 //!
-//! `cargo bench` runs all of them, `cargo bench -- ledger` one group. The look-up of prepared statements has
-//! none yet: there is no such table.
+//! `cargo bench` runs all of them, `cargo bench -- ledger` one group.
 #![expect(clippy::unwrap_used, reason = "a bench that can't be set up has nothing to say")]
 
 mod checkout;
@@ -9,6 +8,7 @@ mod frames;
 mod ledger;
 mod relay;
 mod session_effects;
+mod statements;
 mod traffic;
 
 use std::time::Duration;
@@ -24,6 +24,7 @@ fn main() {
     session_effects::bench(&mut criterion);
     ledger::bench(&mut criterion);
     relay::bench(&mut criterion);
+    statements::bench(&mut criterion);
     checkout::bench(&mut criterion);
     criterion.final_summary();
 }

@@ -6,27 +6,41 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 use pgsteward::client_state::ClientState;
 use pgsteward::config::{Limits, PoolMode};
-use pgsteward::pool::{Exchange, Owed};
+use pgsteward::pool::{Deed, Exchange, Owed, Statements};
 use pgsteward::strategy::relay::{Splice, from_client, from_server};
 
+use super::statements;
 use super::traffic::{self, Transaction};
 
 pub(crate) fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("relay");
-    for transaction in traffic::transactions() {
-        // A client that names a statement keeps its server connection: there is nothing to make its own.
-        let is_lent_anew = transaction.name != "prepared";
+    let [simple, extended, prepared] = traffic::transactions();
+    for transaction in [simple, extended] {
         let mut relay = Relay::new();
+        relay.statements.bounds.unnamed = false;
         group.bench_function(transaction.name, |bencher| {
-            bencher.iter(|| relay.transaction(black_box(&transaction), is_lent_anew));
+            bencher.iter(|| relay.transaction(black_box(&transaction)));
         });
     }
+    let mut relay = Relay::new();
+    relay.transaction(&traffic::named("P0_1"));
+    group.bench_function(prepared.name, |bencher| {
+        bencher.iter(|| relay.transaction(black_box(&prepared)));
+    });
+    // From its second coming on an unnamed statement is a named one: it is not parsed any more.
+    let [_, mut extended, _] = traffic::transactions();
+    extended.reply = traffic::executed("").reply;
+    let mut relay = Relay::new();
+    relay.transaction(&traffic::named("P0_1"));
+    group.bench_function("extended, shared", |bencher| {
+        bencher.iter(|| relay.transaction(black_box(&extended)));
+    });
     let rows = traffic::rows(1000);
     let mut relay = Relay::new();
     group.throughput(Throughput::Bytes(rows.len() as u64));
     group.bench_function("server, 1000 rows", |bencher| {
         bencher.iter(|| {
-            relay.exchange.ledger.sent(Owed::Query);
+            relay.exchange.ledger.sent(Owed::Query, Deed::None);
             relay.answer(black_box(&rows));
         });
     });
@@ -37,18 +51,22 @@ struct Relay {
     client: ClientState,
     exchange: Exchange,
     limits: Limits,
+    statements: Statements,
 }
 
 impl Relay {
     fn new() -> Self {
-        let exchange = Exchange { unnamed_ready: true, ..Exchange::default() };
-        Self { client: ClientState::new(PoolMode::Transaction), exchange, limits: limits() }
+        Self {
+            client: ClientState::new(PoolMode::Transaction),
+            exchange: Exchange::default(),
+            limits: limits(),
+            statements: statements::table(),
+        }
     }
 
-    fn transaction(&mut self, transaction: &Transaction, is_lent_anew: bool) {
-        if is_lent_anew {
-            self.exchange.unnamed_ready = false;
-        }
+    /// As on a server connection that was just lent.
+    fn transaction(&mut self, transaction: &Transaction) {
+        self.exchange.unnamed_ready = false;
         self.ask(&transaction.request);
         self.answer(&transaction.reply);
     }
@@ -61,17 +79,19 @@ impl Relay {
             &mut self.client,
             exchange,
             &self.limits,
+            &self.statements,
             chunk,
             &mut to_server,
             &mut to_client,
         );
-        assert_eq!((taken.bytes, black_box(to_server.bytes()).len()), (chunk.len(), chunk.len()));
+        assert_eq!(taken.bytes, chunk.len());
+        black_box(to_server.bytes());
     }
 
     fn answer(&mut self, chunk: &[u8]) {
         let mut to_client = Splice::new(chunk);
         from_server(&mut self.client, &mut self.exchange, chunk, &mut to_client).unwrap();
-        assert_eq!(black_box(to_client.bytes()).len(), chunk.len());
+        black_box(to_client.bytes());
         assert!(self.exchange.ready.take().is_some() && self.exchange.is_clean());
     }
 }

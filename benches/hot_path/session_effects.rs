@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use pgsteward::analysis::session_effects::{Effects, session_effects};
+use pgsteward::analysis::session_effects::{Effects, footprint};
 
 use super::traffic;
 
@@ -20,10 +20,10 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     let insert = format!("INSERT INTO things (id, name, note, weight) VALUES {values}");
     let mut group = criterion.benchmark_group("session_effects");
     for (name, text) in [("select", traffic::SELECT), ("join", JOIN), ("insert", &insert)] {
-        assert_eq!(session_effects(text.as_bytes()), Effects::NONE, "{name} leaves nothing");
+        assert_eq!(footprint(text.as_bytes()).effects, Effects::NONE, "{name} leaves nothing");
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(name, |bencher| {
-            bencher.iter(|| session_effects(black_box(text.as_bytes())));
+            bencher.iter(|| footprint(black_box(text.as_bytes())));
         });
     }
 }

@@ -36,7 +36,7 @@ fn extended() -> Transaction {
     Transaction {
         name: "extended",
         request: [frame(b'P', &parse), rest.request].concat(),
-        owed: &[Owed::ParseUnnamed, Owed::Bind, Owed::Describe, Owed::Execute, Owed::Sync],
+        owed: &[Owed::Parse, Owed::Bind, Owed::Describe, Owed::Execute, Owed::Sync],
         reply: [frame(b'1', b""), rest.reply].concat(),
     }
 }
@@ -45,8 +45,20 @@ fn prepared() -> Transaction {
     executed("P0_1")
 }
 
+/// The Parse of a statement under a name, and what the server answers to it and to the proxy's Describe.
+pub(crate) fn named(name: &str) -> Transaction {
+    let parse = [name.as_bytes(), b"\0", SELECT.as_bytes(), b"\0\0\0"].concat();
+    let reply = [frame(b'1', b""), frame(b't', b"\0\0"), row_description(), ready()];
+    Transaction {
+        name: "named",
+        request: [frame(b'P', &parse), frame(b'S', b"")].concat(),
+        owed: &[Owed::Parse, Owed::Sync],
+        reply: reply.concat(),
+    }
+}
+
 /// A statement that is there already.
-fn executed(statement: &str) -> Transaction {
+pub(crate) fn executed(statement: &str) -> Transaction {
     let bind = [b"\0", statement.as_bytes(), b"\0\0\0\0\x01\0\0\0\x06271828\0\0"].concat();
     let request =
         [frame(b'B', &bind), frame(b'D', b"P\0"), frame(b'E', b"\0\0\0\0\0"), frame(b'S', b"")];

@@ -28,7 +28,7 @@ fn is_suspect(constant: &[u8]) -> bool {
     // Its escape character may be any.
     let is_unicode = matches!(constant.first(), Some(b'u' | b'U'));
     let is_continued =
-        constant.contains(&b'\n') && constant.iter().filter(|b| **b == b'\'').count() > 2;
+        constant.contains(&b'\n') && memchr::memchr_iter(b'\'', constant).count() > 2;
     (!is_plain && constant.contains(&b'\\'))
         || is_unicode
         || is_continued

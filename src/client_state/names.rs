@@ -35,10 +35,12 @@ pub enum Definition {
     ServerOnly,
 }
 
+type Named = HashMap<Rc<[u8]>, Rc<Statement>>;
+
 /// Confirmed names.
 #[derive(Debug, Default)]
 pub struct Names {
-    named: Option<Box<HashMap<Rc<[u8]>, Rc<Statement>>>>,
+    named: Option<Box<Named>>,
     unnamed: Option<Definition>,
 }
 

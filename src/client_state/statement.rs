@@ -117,13 +117,8 @@ impl Statement {
     /// Takes note of what a server says. `false`: it has said otherwise before, and clients rely on that.
     pub fn learn(&self, shape: Shape) -> bool {
         let mut known = self.shape.borrow_mut();
-        match &*known {
-            Some(known) => known.columns == shape.columns,
-            None => {
-                *known = Some(shape);
-                true
-            }
-        }
+        let columns = shape.columns;
+        known.get_or_insert(shape).columns == columns
     }
 
     /// Whether each Parse of it must reach a server.

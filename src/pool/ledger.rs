@@ -408,9 +408,8 @@ impl Ledger {
             b'1' => self.settle(owed == Some(Owed::Parse)),
             b'2' => self.settle(owed == Some(Owed::Bind)),
             b'3' => self.settle(owed == Some(Owed::Close)),
-            b'n' => self.settle(owed == Some(Owed::Describe)),
             b'T' if owed == Some(Owed::Query) => Some(Verdict::Forward),
-            b'T' => self.settle(owed == Some(Owed::Describe)),
+            b'T' | b'n' => self.settle(owed == Some(Owed::Describe)),
             b't' => front.filter(|(owed, _)| *owed == Owed::Describe).map(verdict_of),
             b'C' | b'I' | b's' => self.completed(tag),
             b'D' | b'H' | b'd' | b'c' => front

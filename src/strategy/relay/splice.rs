@@ -3,6 +3,9 @@
 
 use std::ops::Range;
 
+/// Room for what is put in, before anything has to move.
+const INSERTED_BYTES: usize = 128;
+
 /// A chunk on its way through.
 #[derive(Debug)]
 pub struct Splice<'a> {
@@ -54,6 +57,10 @@ impl<'a> Splice<'a> {
     }
 
     fn spill(&mut self) {
+        if self.edited.capacity() == 0 {
+            // Most of a chunk goes on, and what is put in is short.
+            self.edited.reserve(self.chunk.len() + INSERTED_BYTES);
+        }
         let run = std::mem::take(&mut self.run);
         self.edited.extend_from_slice(self.chunk.get(run).unwrap_or_default());
     }

@@ -172,7 +172,7 @@ impl Sending<'_, '_> {
             is_wanted && shared.is_promotable && !shared.is_noisy() && !shared.is_broken()
         };
         if let Some(statement) = shared.filter(may_share) {
-            return self.parse_shared(front, StatementName::Unnamed, statement);
+            return self.parse_shared(front, StatementName::Unnamed, &statement);
         }
         let definition = match front.bytes.len() {
             ..=KEPT_BYTES_MAX => Definition::Kept(front.bytes.into(), marks),
@@ -204,7 +204,7 @@ impl Sending<'_, '_> {
         }
         let has_room = self.state.names.len() < self.statements.bounds.client_statements;
         if let Some(statement) = shared.filter(|_| has_room) {
-            return self.parse_shared(front, StatementName::new(name), statement);
+            return self.parse_shared(front, StatementName::new(name), &statement);
         }
         self.note(marks);
         self.state.pins = self.state.pins.union(Effect::Prepare.into());
@@ -215,7 +215,7 @@ impl Sending<'_, '_> {
         &mut self,
         front: &Front<'_>,
         name: StatementName,
-        statement: Rc<Statement>,
+        statement: &Rc<Statement>,
     ) -> Step {
         let ledger = &self.exchange.ledger;
         let is_there = match ledger.statement_in_flight(statement.id) {
@@ -227,7 +227,7 @@ impl Sending<'_, '_> {
         let may_fail = ledger.has_groups_in_flight() || self.is_failed();
         // Without a shape its first Parse is not answered yet: there may be a notice.
         let is_quiet = statement.has_shape() && !statement.is_noisy();
-        let deed = Deed::Define(name, Definition::Shared(Rc::clone(&statement)));
+        let deed = Deed::Define(name, Definition::Shared(Rc::clone(statement)));
         if is_there && is_quiet && !may_fail {
             if statement.marks.contains(Mark::Planned) && !self.is_snapshot_next() {
                 self.take_snapshot();
@@ -236,7 +236,7 @@ impl Sending<'_, '_> {
             return Step::Drop;
         }
         if is_there {
-            self.evict(&statement);
+            self.evict(statement);
         } else {
             self.make_room();
         }
@@ -245,7 +245,7 @@ impl Sending<'_, '_> {
         self.insert(|out| writer::parse(out, statement.server_name(), statement.text(), types));
         self.exchange.ledger.sent(Owed::Parse, deed);
         if !statement.has_shape() && !self.is_described_next(body) {
-            self.examine(&statement);
+            self.examine(statement);
         }
         Step::Drop
     }
