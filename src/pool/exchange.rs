@@ -17,6 +17,8 @@ pub struct Exchange {
     /// The server's unnamed statement is what the client that holds the connection thinks it is, unless that
     /// is a shared one.
     pub unnamed_ready: bool,
+    /// An Execute since the last Sync or Query may have stopped at its row limit.
+    pub has_limited: bool,
     /// Parameter types of the statement that the server is describing, as a Parse has them.
     pub described_types: Option<Box<[u8]>>,
     /// A ReadyForQuery went to the client; who drives the relay takes it.

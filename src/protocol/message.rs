@@ -91,6 +91,13 @@ impl<'a> BindNames<'a> {
     }
 }
 
+/// How many rows an Execute asks for; 0: all. `None`: malformed.
+pub fn row_limit(execute: &[u8]) -> Option<u32> {
+    let mut reader = Reader::new(execute);
+    reader.string()?;
+    reader.rest().try_into().ok().map(u32::from_be_bytes)
+}
+
 /// The statement that a Describe or Close names; `None`: a portal, or malformed.
 pub fn statement_named(body: &[u8]) -> Option<&[u8]> {
     let (name, end) = body.strip_prefix(b"S")?.split_last_chunk::<1>()?;

@@ -78,17 +78,21 @@ impl Sequence {
         }
     }
 
-    /// Takes out what the proxy is known to do otherwise: it may have to make a statement again for a Describe, and
-    /// that takes the transaction's snapshot (docs/prepared.md).
+    /// Takes out what the proxy is known to do otherwise (docs/prepared.md): it may have to parse a statement again
+    /// for its Describe or Bind. A Parse takes the transaction's snapshot, and makes visible what a statement has
+    /// done that stopped at its row limit.
     pub(crate) fn spare_snapshots(&mut self) {
         for steps in &mut self.clients {
             let mut is_described = false;
+            let mut is_named = false;
             for message in steps.iter_mut().flat_map(|step| &mut step.messages) {
+                is_named |= matches!(message, Message::Parse { name, .. } if !name.is_empty());
                 match message {
                     Message::Describe { kind: b'S', .. } => is_described = true,
                     Message::Parse { sql, .. } | Message::Query(sql) if is_described => {
                         *sql = sql.replace(" ISOLATION LEVEL REPEATABLE READ", "");
                     }
+                    Message::Execute { rows, .. } if is_named => *rows = 0,
                     _ => {}
                 }
                 is_described &= !message.asks_for_ready();

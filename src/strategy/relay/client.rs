@@ -205,7 +205,7 @@ impl Sending<'_, '_> {
             b'B' => self.bind(front),
             b'D' => self.describe(front),
             b'C' => self.close(front),
-            b'E' => self.pass(Owed::Execute),
+            b'E' => self.execute(front),
             b'H' => self.flush(front),
             b'S' => self.pass(Owed::Sync),
             b'F' => {
@@ -230,6 +230,11 @@ impl Sending<'_, '_> {
     pub(super) fn pass_with(&mut self, owed: Owed, deed: Deed) -> Step {
         self.exchange.ledger.sent(owed, deed);
         Step::Pass
+    }
+
+    fn execute(&mut self, front: &Front<'_>) -> Step {
+        self.exchange.has_limited |= message::row_limit(front.body()) != Some(0);
+        self.pass(Owed::Execute)
     }
 
     fn flush(&mut self, front: &Front<'_>) -> Step {

@@ -37,6 +37,7 @@ pub(super) fn ready(
     deed: Deed,
 ) {
     exchange.ready = Some(status);
+    exchange.has_limited &= !exchange.ledger.is_empty();
     if let Deed::Query(drops) = deed {
         exchange.unnamed_ready = true;
         state.names.undefine(&StatementName::Unnamed);

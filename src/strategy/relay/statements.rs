@@ -229,8 +229,8 @@ impl Sending<'_, '_> {
         let is_quiet = statement.has_shape() && !statement.is_noisy();
         let deed = Deed::Define(name, Definition::Shared(Rc::clone(statement)));
         if is_there && is_quiet && !may_fail {
-            if statement.marks.contains(Mark::Planned) && !self.is_snapshot_next() {
-                self.take_snapshot();
+            if statement.marks.contains(Mark::Planned) && !self.is_parse_dispensable() {
+                self.do_as_parse();
             }
             self.exchange.ledger.made_up(Owed::Parse, deed);
             return Step::Drop;
@@ -250,16 +250,20 @@ impl Sending<'_, '_> {
         Step::Drop
     }
 
-    /// Whether the transaction takes its snapshot right behind this Parse, or ends without one. The snapshot of a
-    /// transaction is taken by its first Parse, and from then on its isolation level is fixed.
-    fn is_snapshot_next(&self) -> bool {
+    /// Whether nothing misses what a Parse does for its transaction. Its snapshot is taken by the first one, and
+    /// from then on its isolation level is fixed: so does the Bind behind it. And a Parse makes visible what a
+    /// statement has done that stopped at its row limit (`CommandCounterIncrement`).
+    fn is_parse_dispensable(&self) -> bool {
+        let ledger = &self.exchange.ledger;
+        if self.exchange.has_limited && ledger.awaits_sync() {
+            return false;
+        }
         let mut next = self.next;
         for _ in 0..LOOK_AHEAD_MAX {
             let Ok(Some(header)) = client_header(next) else { return false };
             match header.tag {
                 b'B' => return true,
                 b'S' => {
-                    let ledger = &self.exchange.ledger;
                     return ledger.status() == TransactionStatus::Idle && !ledger.awaits_sync();
                 }
                 b'P' | b'D' | b'C' => next = next.get(header.bytes..).unwrap_or_default(),
@@ -269,8 +273,8 @@ impl Sending<'_, '_> {
         false
     }
 
-    /// A Parse does, of whatever has to be planned.
-    fn take_snapshot(&mut self) {
+    /// Any Parse of what has to be planned does.
+    fn do_as_parse(&mut self) {
         self.close_servers(STAND_IN);
         self.insert(|out| writer::parse(out, STAND_IN, b"SELECT", &[0, 0]));
         self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
