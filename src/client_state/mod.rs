@@ -27,6 +27,8 @@ pub struct ClientState {
     pub has_ddl: bool,
     /// Rest of a frame whose front was dealt with.
     pub body: Body,
+    /// The group under way was sent before, and failed by no fault of the client's.
+    pub is_repeating: bool,
     /// A local error was reported: everything up to the next Sync is skipped.
     pub skip_to_sync: bool,
 }
@@ -53,6 +55,7 @@ impl ClientState {
             has_local_settings: false,
             has_ddl: false,
             body: Body::None,
+            is_repeating: false,
             skip_to_sync: false,
         }
     }

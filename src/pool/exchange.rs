@@ -1,5 +1,6 @@
 //! What is under way on a server connection, without its socket.
 
+use super::attempt::Attempt;
 use super::ledger::Ledger;
 use super::prepared::Prepared;
 use crate::client_state::Body;
@@ -12,6 +13,8 @@ pub struct Exchange {
     pub ledger: Ledger,
     /// Shared statements on the connection.
     pub prepared: Prepared,
+    /// The group under way, for sending it again.
+    pub attempt: Attempt,
     /// Rest of a server's frame whose front was dealt with.
     pub body: Body,
     /// The server's unnamed statement is what the client that holds the connection thinks it is, unless that

@@ -247,6 +247,20 @@ impl Ledger {
         owed.filter(move |owed| !is_mark(*owed))
     }
 
+    /// Whether all that is owed so far needs no server, or is nobody's: the client's next message is the first of its
+    /// group that PostgreSQL answers.
+    pub fn is_group_untouched(&self) -> bool {
+        let mut askers = self.queue.iter().map(|entry| entry.asker);
+        askers.all(|asker| matches!(asker, Asker::Nobody | Asker::Ahead))
+    }
+
+    /// The group in front, of which only its end is still owed, is not the client's any more.
+    pub fn disown_group(&mut self) {
+        if let Some(front) = self.queue.front_mut() {
+            front.asker = Asker::Proxy;
+        }
+    }
+
     /// Whether a whole group is in flight, so that what is sent now may find the transaction failed.
     pub fn has_groups_in_flight(&self) -> bool {
         self.groups > 0

@@ -8,6 +8,7 @@
 //! Pools live on one worker each and take no locks. What the workers share is in [`quota`]: how many
 //! server connections exist, and who waits.
 
+mod attempt;
 pub mod cancel;
 mod cleanup;
 mod deed;
@@ -25,6 +26,7 @@ mod server;
 mod statements;
 mod ticket;
 
+pub use attempt::{Attempt, Repeat};
 pub use deed::{Deed, Drops};
 pub use dial::{DialError, Dialled, Parameters};
 pub use exchange::{Exchange, Fatal};

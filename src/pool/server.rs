@@ -149,6 +149,7 @@ impl ServerConnection {
         // In session mode the first client after DISCARD ALL finds no unnamed statement anyway.
         self.exchange.unnamed_ready = mode == PoolMode::Session;
         self.exchange.ready = None;
+        self.exchange.attempt.give_up();
     }
 
     /// Takes an idle connection off this worker.

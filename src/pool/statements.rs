@@ -109,6 +109,15 @@ impl Statements {
         Some(statement)
     }
 
+    /// A statement again, as of the catalog's present state: with the types that were found for it, since that is how
+    /// clients encode its parameters. `None`: there is no room for it.
+    pub fn renew(&self, statement: &Statement) -> Option<Rc<Statement>> {
+        let (text, types) = statement.resolved();
+        let definition = [text, b"\0", &types].concat();
+        let footprint = Footprint { marks: statement.marks, ..Footprint::default() };
+        self.find(&definition).or_else(|| self.add(&definition, footprint))
+    }
+
     /// Whether a definition has come lately. Two that are taken for one do no harm.
     pub fn is_seen_again(&self, definition: &[u8]) -> bool {
         let hash = self.hasher.hash_one(definition);

@@ -104,6 +104,12 @@ pub fn statement_named(body: &[u8]) -> Option<&[u8]> {
     (*end == [0] && !name.contains(&0)).then_some(name)
 }
 
+/// The portal that a Describe or Close names; `None`: a statement, or malformed.
+pub fn portal_named(body: &[u8]) -> Option<&[u8]> {
+    let (name, end) = body.strip_prefix(b"P")?.split_last_chunk::<1>()?;
+    (*end == [0] && !name.contains(&0)).then_some(name)
+}
+
 /// A hash of what must not change of a RowDescription while clients remember it: names, types and type
 /// modifiers, as `equalTupleDescs` compares them. NoData is a description without columns.
 pub fn columns_hash(body: &[u8]) -> u64 {

@@ -7,6 +7,8 @@ use std::fmt;
 pub struct SqlState(pub [u8; 5]);
 
 impl SqlState {
+    /// invalid_sql_statement_name
+    pub const INVALID_SQL_STATEMENT_NAME: Self = Self(*b"26000");
     /// Protocol violation.
     pub const PROTOCOL_VIOLATION: Self = Self(*b"08P01");
     /// The connection to the server was lost.

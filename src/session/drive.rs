@@ -13,10 +13,10 @@ use std::task::{Context as TaskContext, Poll};
 use super::context::Context;
 use super::ending::End;
 use super::handle::{CancelTarget, Registered, Signal};
-use crate::client_state::ClientState;
+use crate::client_state::{ClientState, Definition};
 use crate::config::PoolMode;
 use crate::net::{CHUNK_BYTES, Stream};
-use crate::pool::{Lease, Pool, Variant};
+use crate::pool::{Lease, Pool, Repeat, Variant};
 use crate::protocol::{FrameError, LocalError, SqlState, TransactionStatus, writer};
 use crate::strategy::relay::{Farewell, Splice, Stop, from_client, from_server, server_lost};
 
@@ -275,8 +275,11 @@ impl Session {
         if std::mem::take(&mut lease.server.exchange.has_new_catalog) {
             self.variant.statements.catalog_changed();
         }
+        let is_clean = lease.server.exchange.ledger.is_clean();
+        let repeat = lease.server.exchange.attempt.take_repeat_if(is_clean);
         let is_settled = ready.is_some() && lease.server.exchange.is_settled();
         self.send_to_client(cx, splice.bytes())?;
+        self.repeat(repeat);
         // The ledger may have room again.
         self.is_inbox_ready |= !self.inbox.is_empty();
         match ready {
@@ -304,10 +307,24 @@ impl Session {
         }
     }
 
+    /// A group that has done nothing comes again, in front of whatever the client has sent since.
+    fn repeat(&mut self, repeat: Option<Repeat>) {
+        let Some(Repeat { mut frames, renewed }) = repeat else { return };
+        if let Some(name) = renewed
+            && let Some(Definition::Shared(statement)) = self.state.names.get(name.bytes())
+            && let Some(statement) = self.variant.statements.renew(&statement)
+        {
+            self.state.names.define(&name, Definition::Shared(statement));
+        }
+        frames.append(&mut self.inbox);
+        self.inbox = frames;
+    }
+
     fn lose_server(&mut self, why: &str) -> Flow {
-        let Some(lease) = self.lease.take() else {
+        let Some(mut lease) = self.lease.take() else {
             return ControlFlow::Continue(true);
         };
+        let repeat = lease.server.exchange.attempt.take_repeat_if(true);
         self.handle.target.replace(CancelTarget::Nothing);
         self.handle.idle_in_transaction_since.set(None);
         self.to_server.clear();
@@ -316,6 +333,7 @@ impl Session {
         match server_lost(&mut self.state, &lease.server.exchange, why) {
             Farewell::Stay(told) => {
                 self.to_client.extend_from_slice(&told);
+                self.repeat(repeat);
                 self.is_inbox_ready |= !self.inbox.is_empty();
                 ControlFlow::Continue(true)
             }

@@ -25,6 +25,7 @@ mod pins;
 mod pools;
 mod prepared;
 mod proxy_selftest;
+mod repair;
 mod replication;
 mod server_lost;
 mod shutdown;

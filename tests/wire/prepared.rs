@@ -2,8 +2,8 @@
 //! direct and through the proxy, over a pool of two server connections that other clients use too.
 
 use crate::launch::launch;
+use crate::support::Proxy;
 use crate::support::frames::{bind, close, describe, execute, extended, flush, parse, query, sync};
-use crate::support::{Postgres, Proxy, Wire};
 use crate::twin::Twin;
 
 /// A proxy with two server connections.
@@ -16,13 +16,6 @@ fn occupy(proxy: &Proxy) -> Twin {
     let mut twin = Twin::new(proxy);
     twin.ask(&query("begin"));
     twin
-}
-
-/// The same for tests without a twin.
-fn occupy_wire(proxy: &Proxy) -> Wire {
-    let mut wire = proxy.wire();
-    wire.query("begin").ok();
-    wire
 }
 
 fn run(statement: &str, parameters: &[Option<&str>]) -> Vec<u8> {
@@ -367,65 +360,4 @@ fn a_client_that_prepares_without_end_keeps_its_server_connection() {
     // It was the only connection.
     drop(wire);
     proxy.wire().query("select 1").ok();
-}
-
-// === Changes of the catalog ===
-
-fn table(name: &str) -> String {
-    Postgres::shared().psql(&format!(
-        "drop table if exists {name}; create table {name} (a int); insert into {name} values (1)"
-    ));
-    format!("select * from {name}")
-}
-
-#[test]
-fn who_parses_after_a_change_sees_it() {
-    let proxy = pool_of_two();
-    let text = table("changed_seen");
-    let mut before = proxy.wire();
-    before.ask(&prepare("s", &text)).ok();
-    before.ask(&run("s", &[])).ok();
-    let mut changer = proxy.wire();
-    changer.query("alter table changed_seen add b text default 'new'").ok();
-    let mut after = proxy.wire();
-    for name in ["", "s", "t"] {
-        assert_eq!(after.ask(&prepare(name, &text)).ok().tags(), "1tTZ");
-        assert_eq!(after.ask(&run(name, &[])).ok().rows(), ["1|new"]);
-    }
-    // Direct, who has parsed it before hears that; on any server connection.
-    let _holder = occupy_wire(&proxy);
-    for _ in 0..2 {
-        let told = before.ask(&run("s", &[]));
-        assert_eq!(told.sqlstate().as_deref(), Some("0A000"));
-        assert_eq!(told.error_field('R').as_deref(), Some("RevalidateCachedQuery"));
-    }
-    before.ask(&[close(b'S', "s"), sync()].concat()).ok();
-    before.ask(&prepare("s", &text)).ok();
-    assert_eq!(before.ask(&run("s", &[])).ok().rows(), ["1|new"]);
-}
-
-#[test]
-fn a_change_on_the_way_to_another_server_connection_is_noticed() {
-    let proxy = pool_of_two();
-    let text = table("changed_unseen");
-    let mut wire = proxy.wire();
-    wire.ask(&prepare("s", &text)).ok();
-    Postgres::shared().psql("alter table changed_unseen add b text");
-    let _holder = occupy_wire(&proxy);
-    assert_eq!(wire.ask(&run("s", &[])).sqlstate().as_deref(), Some("0A000"));
-    let mut after = proxy.wire();
-    after.ask(&[parse("s", &text, &[]), run("s", &[])].concat()).ok();
-}
-
-#[test]
-fn a_table_made_anew_is_the_same_to_a_statement() {
-    let proxy = pool_of_two();
-    let text = table("made_anew");
-    let mut wire = proxy.wire();
-    wire.ask(&prepare("s", &text)).ok();
-    let mut changer = proxy.wire();
-    changer.query("drop table made_anew").ok();
-    assert_eq!(wire.ask(&run("s", &[])).sqlstate().as_deref(), Some("42P01"));
-    changer.query("create table made_anew (a int)").ok();
-    assert_eq!(wire.ask(&run("s", &[])).ok().commands(), ["SELECT 0"]);
 }

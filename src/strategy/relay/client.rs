@@ -199,6 +199,18 @@ impl Sending<'_, '_> {
         if !is_seen_enough(self.state, self.limits, front) {
             return Step::Stop(Stop::More);
         }
+        if self.exchange.attempt.has_failed() {
+            // It comes first.
+            return Step::Stop(Stop::Full);
+        }
+        let step = self.send(front);
+        if self.exchange.attempt.is_under_way() && !matches!(step, Step::Stop(_) | Step::Again) {
+            self.exchange.attempt.add(front.header.tag, front.bytes, front.is_whole());
+        }
+        step
+    }
+
+    fn send(&mut self, front: &Front<'_>) -> Step {
         match front.header.tag {
             b'Q' => self.query(front),
             b'P' => self.parse(front),

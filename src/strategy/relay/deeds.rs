@@ -37,6 +37,8 @@ pub(super) fn ready(
     deed: Deed,
 ) {
     exchange.ready = Some(status);
+    exchange.attempt.give_up();
+    state.is_repeating = false;
     exchange.has_limited &= !exchange.ledger.is_empty();
     if let Deed::Query(drops) = deed {
         exchange.unnamed_ready = true;

@@ -8,7 +8,7 @@ use crate::pool::{Deed, Exchange, Failure, Fatal, OutOfStep, Verdict};
 use crate::protocol::frame::{HEADER_BYTES, server_header};
 use crate::protocol::message::columns_hash;
 use crate::protocol::writer::{self, PARSE_COMPLETE};
-use crate::protocol::{FrameError, Header, ServerError};
+use crate::protocol::{FrameError, Header, ServerError, SqlState, TransactionStatus};
 
 use thiserror::Error;
 
@@ -16,12 +16,14 @@ use thiserror::Error;
 pub(super) const ERROR_SEEN_BYTES: usize = 256;
 
 /// A message that must be looked at whole is held up to this length: the description of the widest result
-/// (1,664 columns) fits, and any error that names a statement.
-const HELD_BYTES_MAX: usize = 256 * 1024;
+/// (1,664 columns) fits, that of 65,535 parameters, and any error that names a statement.
+const HELD_BYTES_MAX: usize = 257 * 1024;
 
 /// What becomes of a reply.
 enum Reply {
     Forward,
+    /// It goes on behind this.
+    Behind(Vec<u8>),
     Swallow,
     /// The client gets this instead.
     Instead(Vec<u8>),
@@ -73,17 +75,17 @@ pub fn from_server(
         if !is_seen_enough(exchange, header, front) {
             return Ok(at);
         }
-        let forward = match judge(state, exchange, header.tag, front)? {
-            Reply::Forward => {
-                to_client.pass(at..at + front.len());
-                true
-            }
-            Reply::Swallow => false,
-            Reply::Instead(bytes) => {
-                to_client.insert(&bytes);
-                false
-            }
-        };
+        let reply = judge(state, exchange, header.tag, front)?;
+        if !matches!(reply, Reply::Swallow) {
+            exchange.attempt.give_up();
+        }
+        if let Reply::Behind(bytes) | Reply::Instead(bytes) = &reply {
+            to_client.insert(bytes);
+        }
+        let forward = matches!(reply, Reply::Forward | Reply::Behind(_));
+        if forward {
+            to_client.pass(at..at + front.len());
+        }
         exchange.body = Body::rest(forward, header.bytes - front.len());
         at += front.len();
     }
@@ -115,7 +117,7 @@ fn judge(
     front: &[u8],
 ) -> Result<Reply, ServerFault> {
     let body = front.get(HEADER_BYTES..).unwrap_or_default();
-    look(exchange, tag, body);
+    let types = look(exchange, tag, body);
     let status = body.first().copied().unwrap_or_default();
     let is_forwarded = match exchange.ledger.received(tag, status)? {
         Verdict::Forward => true,
@@ -130,14 +132,25 @@ fn judge(
         }
         Verdict::Failed(failure) => {
             let reply = error(state, exchange, &failure, front);
-            return if has_names_in_doubt(state, exchange) {
-                Err(ServerFault::InDoubt)
-            } else {
-                Ok(reply)
-            };
+            if has_names_in_doubt(state, exchange) {
+                return Err(ServerFault::InDoubt);
+            }
+            return Ok(behind(types, reply));
         }
     };
-    Ok(if is_forwarded { Reply::Forward } else { Reply::Swallow })
+    // The parameters' types of a shared statement are told with its columns: an error there may be repaired.
+    let is_told = is_forwarded && !(tag == b't' && exchange.described_types.is_some());
+    Ok(behind(types, if is_told { Reply::Forward } else { Reply::Swallow }))
+}
+
+/// A reply behind the ParameterDescription that was held back for it.
+fn behind(types: Option<Box<[u8]>>, reply: Reply) -> Reply {
+    let frame = types.map(|types| writer::frame(b't', &types));
+    match (frame, reply) {
+        (Some(frame), Reply::Forward) => Reply::Behind(frame),
+        (Some(frame), Reply::Instead(bytes)) => Reply::Instead([frame, bytes].concat()),
+        (_, reply) => reply,
+    }
 }
 
 /// In doubt messages go on as they are: no name may stand for anything but what the server has under it.
@@ -146,25 +159,28 @@ fn has_names_in_doubt(state: &ClientState, exchange: &Exchange) -> bool {
         && (state.names.has_shared() || exchange.ledger.has_statements_in_flight())
 }
 
-/// Learns what a reply tells of the statement that it is about.
-fn look(exchange: &mut Exchange, tag: u8, body: &[u8]) {
-    let Some(deed) = exchange.ledger.front_deed() else { return };
-    match (tag, deed) {
+/// Learns what a reply tells of the statement that it is about. Gives the parameters' types, once the reply has come
+/// that they were held back for.
+fn look(exchange: &mut Exchange, tag: u8, body: &[u8]) -> Option<Box<[u8]>> {
+    match (tag, exchange.ledger.front_deed()?) {
         (b'N', Deed::Define(_, Definition::Shared(statement)) | Deed::Prepare(statement)) => {
             statement.mark_noisy();
         }
         (b't', Deed::Use(..) | Deed::Examine(_)) => exchange.described_types = Some(body.into()),
         (b'T' | b'n', Deed::Use(_, statement) | Deed::Examine(statement)) => {
-            let Some(types) = exchange.described_types.take() else { return };
+            let types = exchange.described_types.take()?;
             let columns = columns_hash(if tag == b'T' { body } else { &[] });
-            if !statement.learn(Shape { types, columns }) {
+            if !statement.learn(Shape { types: types.clone(), columns }) {
                 // The catalog was changed where the proxy could not see it.
                 statement.mark_broken();
                 exchange.has_new_catalog = true;
             }
+            return Some(types);
         }
+        (b'E', _) => return exchange.described_types.take(),
         _ => {}
     }
+    None
 }
 
 /// An error for the client.
@@ -179,6 +195,9 @@ fn error(
         exchange.fatal = Some(Fatal { code: error.code() });
     }
     failed(state, exchange, &failure.deed, error);
+    if is_repaired(state, exchange, &failure.deed, error) {
+        return Reply::Swallow;
+    }
     if failure.is_refusal {
         let mut out = Vec::new();
         writer::cached_plan_changed(&mut out);
@@ -194,6 +213,34 @@ fn error(
         Some(frame) => Reply::Instead(frame),
         None => Reply::Forward,
     }
+}
+
+/// Whether the client need not hear of an error: its group has done nothing, and is sent again.
+fn is_repaired(
+    state: &mut ClientState,
+    exchange: &mut Exchange,
+    deed: &Deed,
+    error: ServerError<'_>,
+) -> bool {
+    let Deed::Use(name, statement) = deed else { return false };
+    let renewed = if error.code() == Some(SqlState::INVALID_SQL_STATEMENT_NAME) {
+        // It was deallocated where the proxy could not see it.
+        exchange.prepared.remove(statement.id);
+        None
+    } else if error.is_changed_plan() && exchange.attempt.is_described() {
+        Some(name.clone())
+    } else {
+        return false;
+    };
+    let ledger = &mut exchange.ledger;
+    let is_outside = ledger.status() == TransactionStatus::Idle;
+    if !exchange.attempt.can_repeat() || !is_outside || ledger.len() != 1 {
+        return false;
+    }
+    ledger.disown_group();
+    exchange.attempt.fail(renewed);
+    state.is_repeating = true;
+    true
 }
 
 /// An error that names a shared statement, with the client's own name for it.

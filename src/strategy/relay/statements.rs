@@ -300,11 +300,15 @@ impl Sending<'_, '_> {
         };
         let server_name = match self.supply(&statement) {
             Supply::Awaited => return self.hold(),
+            Supply::Refused if self.is_portal_described_next(names.portal) => {
+                return self.renew(names.statement, &statement);
+            }
             Supply::Refused => return self.refuse(),
             Supply::There => statement.server_name(),
             Supply::Failed => self.stand_in(&statement.resolved().1),
         };
         self.note(statement.marks);
+        self.begin_attempt(names.statement);
         let bytes = front.header.bytes - names.statement.len() + server_name.len();
         self.insert(|out| writer::bind_front(out, bytes, names.portal, server_name));
         let deed = Deed::Use(StatementName::new(names.statement), Rc::clone(&statement));
@@ -322,11 +326,12 @@ impl Sending<'_, '_> {
         };
         let server_name = match self.supply(&statement) {
             Supply::Awaited => return self.hold(),
-            Supply::Refused => return self.refuse(),
+            Supply::Refused => return self.renew(name, &statement),
             Supply::There => statement.server_name(),
             Supply::Failed if statement.returns_rows() => return self.fail(&statement),
             Supply::Failed => self.stand_in(&statement.resolved().1),
         };
+        self.begin_attempt(name);
         self.insert(|out| writer::describe_statement(out, server_name));
         let deed = Deed::Use(StatementName::new(name), Rc::clone(&statement));
         self.exchange.ledger.sent(Owed::Describe, deed);
@@ -502,6 +507,44 @@ impl Sending<'_, '_> {
         self.insert(|out| writer::bind(out, NO_STATEMENT));
         self.exchange.ledger.sent_by_proxy(Owed::Bind, Asker::Refusal, Deed::None);
         Step::Drop
+    }
+
+    // === Repair ===
+
+    /// Should the use of a shared statement that follows fail by no fault of the client's, its group is sent again.
+    fn begin_attempt(&mut self, name: &[u8]) {
+        let ledger = &self.exchange.ledger;
+        let is_under_way = self.exchange.attempt.is_under_way() || self.state.is_repeating;
+        if !is_under_way && self.is_nothing_done() {
+            let own = ledger.name_in_flight(name);
+            let is_parsed_here = matches!(own, InFlight::InThisGroup(Deed::Define(..)));
+            self.exchange.attempt.begin(is_parsed_here);
+        }
+    }
+
+    /// Outside of a transaction, in a group that has done nothing yet.
+    fn is_nothing_done(&self) -> bool {
+        let ledger = &self.exchange.ledger;
+        ledger.status() == TransactionStatus::Idle && ledger.is_group_untouched()
+    }
+
+    /// The statement behind a name gives other columns now, but the client is about to ask for them: it is prepared
+    /// anew, with the parameter types that the client knows.
+    fn renew(&mut self, name: &[u8], statement: &Statement) -> Step {
+        let renewed = self.statements.renew(statement).filter(|renewed| !renewed.is_broken());
+        match renewed.filter(|_| self.is_nothing_done()) {
+            Some(renewed) => {
+                self.state.names.define(&StatementName::new(name), Definition::Shared(renewed));
+                Step::Again
+            }
+            None => self.refuse(),
+        }
+    }
+
+    fn is_portal_described_next(&self, portal: &[u8]) -> bool {
+        let Ok(Some(header)) = client_header(self.next) else { return false };
+        let body = self.next.get(HEADER_BYTES..header.bytes).unwrap_or_default();
+        header.tag == b'D' && message::portal_named(body) == Some(portal)
     }
 
     // === Handing over to the server connection ===
