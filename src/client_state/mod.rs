@@ -2,11 +2,13 @@
 
 mod names;
 mod statement;
+mod trial;
 
 pub use names::{Definition, Names, StatementName};
 pub use statement::{
     Budget, SERVER_NAME_PREFIX, Shape, Statement, StatementId, is_transaction_exit,
 };
+pub use trial::Arm;
 
 use crate::analysis::session_effects::{Effect, Effects};
 use crate::config::PoolMode;

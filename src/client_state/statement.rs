@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::Write as _;
 use std::rc::Rc;
+use std::time::Duration;
 
+use super::trial::{Arm, Trial};
 use crate::analysis::lexer::Lexer;
 use crate::analysis::session_effects::Marks;
 use crate::protocol::message::columns_hash;
@@ -28,8 +30,10 @@ pub struct Statement {
     pub definition: Box<[u8]>,
     /// What the scan of its text tells.
     pub marks: Marks,
-    /// Whether an unnamed Parse of it may be given a name: it is planned, and its constants mean the same at any time.
-    pub is_promotable: bool,
+    /// Whether an unnamed Parse of it may be given a name: it is planned, its constants mean the same at any time, and
+    /// the name has not turned out to be a loss.
+    is_promotable: Cell<bool>,
+    trial: RefCell<Trial>,
     /// Name on server connections.
     server_name: [u8; SERVER_NAME_BYTES],
     /// What the server says of it, once that is known.
@@ -72,7 +76,8 @@ impl Statement {
             id,
             definition: definition.into(),
             marks,
-            is_promotable,
+            is_promotable: Cell::new(is_promotable),
+            trial: RefCell::default(),
             server_name: server_name(id),
             shape: RefCell::new(None),
             is_noisy: Cell::new(false),
@@ -119,6 +124,24 @@ impl Statement {
         let mut known = self.shape.borrow_mut();
         let columns = shape.columns;
         known.get_or_insert(shape).columns == columns
+    }
+
+    /// Whether an unnamed Parse of it may be given a name.
+    pub fn is_promotable(&self) -> bool {
+        self.is_promotable.get() && !self.is_noisy() && !self.is_broken()
+    }
+
+    /// How to send its next unnamed Parse, and whether to time what comes of it.
+    pub fn next_run(&self) -> (Arm, bool) {
+        self.trial.borrow_mut().next()
+    }
+
+    /// A run took this long.
+    pub fn took(&self, arm: Arm, time: Duration) {
+        let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        if self.trial.borrow_mut().took(arm, micros) && self.is_promotable.replace(false) {
+            tracing::info!(statement = ?self.id, "slower under a name: it stays unnamed from now on");
+        }
     }
 
     /// Whether each Parse of it must reach a server.

@@ -1,9 +1,12 @@
 //! What is under way on a server connection, without its socket.
 
+use std::rc::Rc;
+use std::time::Instant;
+
 use super::attempt::Attempt;
 use super::ledger::Ledger;
 use super::prepared::Prepared;
-use crate::client_state::Body;
+use crate::client_state::{Arm, Body, Statement};
 use crate::protocol::{SqlState, TransactionStatus};
 
 /// The conversation on one server connection.
@@ -15,6 +18,8 @@ pub struct Exchange {
     pub prepared: Prepared,
     /// The group under way, for sending it again.
     pub attempt: Attempt,
+    /// The unnamed statement under way, if it is timed.
+    pub timing: Option<Timing>,
     /// Rest of a server's frame whose front was dealt with.
     pub body: Body,
     /// The server's unnamed statement is what the client that holds the connection thinks it is, unless that
@@ -31,6 +36,17 @@ pub struct Exchange {
     pub has_new_catalog: bool,
     /// The server has said that it closes the connection.
     pub fatal: Option<Fatal>,
+}
+
+/// An unnamed statement under way.
+#[derive(Debug)]
+pub struct Timing {
+    /// Which one.
+    pub statement: Rc<Statement>,
+    /// As what it was sent.
+    pub arm: Arm,
+    /// When.
+    pub since: Instant,
 }
 
 /// A FATAL or PANIC of the server.

@@ -29,7 +29,7 @@ mod ticket;
 pub use attempt::{Attempt, Repeat};
 pub use deed::{Deed, Drops};
 pub use dial::{DialError, Dialled, Parameters};
-pub use exchange::{Exchange, Fatal};
+pub use exchange::{Exchange, Fatal, Timing};
 pub use key::{PoolKey, StartupSettings, Target, Variant};
 pub use lease::Lease;
 pub use ledger::{Asker, Failure, InFlight, Ledger, OutOfStep, Owed, Verdict};

@@ -2,8 +2,8 @@
 //! direct and through the proxy, over a pool of two server connections that other clients use too.
 
 use crate::launch::launch;
-use crate::support::Proxy;
 use crate::support::frames::{bind, close, describe, execute, extended, flush, parse, query, sync};
+use crate::support::{Postgres, Proxy};
 use crate::twin::Twin;
 
 /// A proxy with two server connections.
@@ -360,4 +360,35 @@ fn a_client_that_prepares_without_end_keeps_its_server_connection() {
     // It was the only connection.
     drop(wire);
     proxy.wire().query("select 1").ok();
+}
+
+#[test]
+fn a_text_goes_back_whose_generic_plan_is_slow() {
+    Postgres::shared().psql(
+        "drop table if exists skewed;
+         create table skewed as select n, (n = 1)::int as kind from generate_series(1, 300000) n;
+         create index on skewed (kind);
+         analyze skewed",
+    );
+    let proxy = launch("size=1");
+    let mut wire = proxy.wire();
+    let generic_plans = "select coalesce(sum(generic_plans), 0) from pg_prepared_statements";
+    let text = "select count(*) from skewed where kind = $1 and n > 0";
+    // The values that it is planned for have the whole table read; so does the plan for any value.
+    for _ in 0..8 {
+        wire.extended(text, &[Some("0")]).ok();
+    }
+    let mut last: u32 = 0;
+    // One row through the index is what the later ones would be planned for.
+    for _ in 0..100 {
+        for _ in 0..20 {
+            assert_eq!(wire.extended(text, &[Some("1")]).ok().value(), "1");
+        }
+        let now = wire.query(generic_plans).value().parse().unwrap();
+        if now == last && now > 0 {
+            return;
+        }
+        last = now;
+    }
+    panic!("still planned for any value after 2,000 runs");
 }

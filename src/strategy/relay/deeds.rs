@@ -38,6 +38,9 @@ pub(super) fn ready(
 ) {
     exchange.ready = Some(status);
     exchange.attempt.give_up();
+    if let Some(timing) = exchange.timing.take().filter(|_| exchange.ledger.is_empty()) {
+        timing.statement.took(timing.arm, timing.since.elapsed());
+    }
     state.is_repeating = false;
     exchange.has_limited &= !exchange.ledger.is_empty();
     if let Deed::Query(drops) = deed {
@@ -69,6 +72,7 @@ pub(super) fn failed(
 ) {
     // Such a text is refused before anything else happens.
     let is_unread = error.code() == Some(SqlState::CHARACTER_NOT_IN_REPERTOIRE);
+    exchange.timing = None;
     match deed {
         Deed::Define(StatementName::Unnamed, definition) if !is_unread => {
             exchange.unnamed_ready = !matches!(definition, Definition::Shared(_));

@@ -12,13 +12,14 @@
 //! ([`Sending::hand_over`]).
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::client::{Front, Sending, Step, Stop};
 use crate::analysis::deallocation::{Deallocation, deallocation};
 use crate::analysis::session_effects::{Effect, Footprint, Mark, Marks, footprint};
-use crate::client_state::{Definition, Statement, StatementName, is_transaction_exit};
+use crate::client_state::{Arm, Definition, Statement, StatementName, is_transaction_exit};
 use crate::config::PoolMode;
-use crate::pool::{Asker, Deed, Drops, InFlight, Owed};
+use crate::pool::{Asker, Deed, Drops, InFlight, Owed, Timing};
 use crate::protocol::frame::{HEADER_BYTES, client_header};
 use crate::protocol::message::{self, BindNames, Parse};
 use crate::protocol::{TransactionStatus, writer};
@@ -168,10 +169,9 @@ impl Sending<'_, '_> {
     ) -> Step {
         let is_wanted =
             self.statements.bounds.unnamed && !self.exchange.ledger.has_groups_in_flight();
-        let may_share = |shared: &Rc<Statement>| {
-            is_wanted && shared.is_promotable && !shared.is_noisy() && !shared.is_broken()
-        };
-        if let Some(statement) = shared.filter(may_share) {
+        if let Some(statement) = shared.filter(|shared| is_wanted && shared.is_promotable())
+            && self.next_arm(&statement) == Arm::Named
+        {
             return self.parse_shared(front, StatementName::Unnamed, &statement);
         }
         let definition = match front.bytes.len() {
@@ -179,6 +179,16 @@ impl Sending<'_, '_> {
             _ => Definition::ServerOnly,
         };
         self.pass_with(Owed::Parse, Deed::Define(StatementName::Unnamed, definition))
+    }
+
+    /// How to send an unnamed statement that may be given a name.
+    fn next_arm(&mut self, statement: &Rc<Statement>) -> Arm {
+        let (arm, is_timed) = statement.next_run();
+        if is_timed && self.exchange.ledger.is_settled() {
+            let statement = Rc::clone(statement);
+            self.exchange.timing = Some(Timing { statement, arm, since: Instant::now() });
+        }
+        arm
     }
 
     fn parse_named(
