@@ -1,8 +1,10 @@
 //! Sockets of both sides: what is the same for TCP and Unix-domain sockets.
 
+mod peer;
 mod socket;
 pub mod stream;
 
+pub use peer::Peer;
 pub use socket::{bind, tune};
 pub use stream::Stream;
 

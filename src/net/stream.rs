@@ -45,26 +45,6 @@ impl Stream {
         Pin::new(self).poll_write(cx, bytes)
     }
 
-    /// Whether the peer is on this machine.
-    pub fn is_loopback(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => {
-                stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
-            }
-            Self::Unix(_) => true,
-        }
-    }
-
-    /// The peer's address for log lines.
-    pub fn peer(&self) -> String {
-        match self {
-            Self::Tcp(stream) => {
-                stream.peer_addr().map_or_else(|_gone| "?".to_owned(), |peer| peer.to_string())
-            }
-            Self::Unix(_) => "unix".to_owned(),
-        }
-    }
-
     /// Takes the socket off this thread's runtime.
     pub fn detach(self) -> io::Result<Detached> {
         Ok(match self {

@@ -1,55 +1,63 @@
 //! Accepting clients: each goes to the worker that has the fewest.
+//!
+//! The first worker accepts, between its sessions: with one worker, a client never changes threads.
 
+use std::future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedSender;
 
-use super::StartError;
-use super::worker::{Control, Counted, Worker};
-use crate::config::Config;
-use crate::net::bind;
+use super::worker::{Control, Counted, Load};
+use crate::net::Peer;
 
 /// Pause after a failed accept (no file descriptor is free, most likely).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The listening socket and the workers that it feeds.
-pub(super) struct Acceptor {
-    listener: Option<TcpListener>,
-    pub(super) workers: Vec<Worker>,
+/// What the accepting worker is given.
+pub(super) struct Door {
+    pub(super) listener: StdTcpListener,
+    /// All workers, the accepting one first.
+    pub(super) workers: Vec<(UnboundedSender<Control>, Load)>,
     /// Clients of all workers.
     pub(super) clients: Arc<AtomicUsize>,
 }
 
+/// The listening socket on its worker.
+pub(super) struct Acceptor {
+    listener: TcpListener,
+    workers: Vec<(UnboundedSender<Control>, Load)>,
+    clients: Arc<AtomicUsize>,
+}
+
+/// A client that has come in.
+pub(super) struct Arrival<S> {
+    pub(super) stream: S,
+    pub(super) peer: Peer,
+    pub(super) counted: Counted,
+}
+
 impl Acceptor {
-    pub(super) fn bind(
-        config: &Config,
-        workers: Vec<Worker>,
-        clients: Arc<AtomicUsize>,
-    ) -> Result<Self, StartError> {
-        let address = config.listen;
-        let listener = bind(address, &config.net)
-            .and_then(TcpListener::from_std)
-            .map_err(|error| StartError::Listen { address, error })?;
-        Ok(Self { listener: Some(listener), workers, clients })
+    pub(super) fn new(door: Door) -> io::Result<Self> {
+        let Door { listener, workers, clients } = door;
+        Ok(Self { listener: TcpListener::from_std(listener)?, workers, clients })
     }
 
-    /// Where it listens.
-    pub(super) fn address(&self) -> io::Result<SocketAddr> {
-        self.listener.as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
-    }
-
-    /// Accepts for ever. Cancel safe: a client that is not accepted stays in the listener's queue.
-    pub(super) async fn accept(&self) {
-        let Some(listener) = &self.listener else {
-            return;
-        };
+    /// The next client that this worker has to serve itself; without an acceptor, none ever. Cancel safe: a client
+    /// that is not accepted stays in the listener's queue.
+    pub(super) async fn next(acceptor: Option<&Self>) -> Arrival<TcpStream> {
+        let Some(acceptor) = acceptor else { return future::pending().await };
         loop {
-            match listener.accept().await.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => self.hand_over(stream),
+            match acceptor.listener.accept().await {
+                Ok((stream, address)) => {
+                    if let Some(own) = acceptor.hand_over(stream, address) {
+                        return own;
+                    }
+                }
                 Err(error) => {
                     tracing::error!(%error, "could not accept a client");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -58,27 +66,23 @@ impl Acceptor {
         }
     }
 
-    fn hand_over(&self, stream: std::net::TcpStream) {
-        let Some(worker) =
-            self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed))
-        else {
-            return;
-        };
-        let counted = Counted::new([Arc::clone(&self.clients), Arc::clone(&worker.load)]);
-        // A worker that has ended takes nobody: the socket closes.
-        let _ = worker.control.send(Control::Client(stream, counted));
-    }
-
-    /// Closes the listening socket.
-    pub(super) fn stop_listening(&mut self) {
-        self.listener = None;
-    }
-
-    /// Tells all workers.
-    pub(super) fn tell(&self, message: impl Fn() -> Control) {
-        for worker in &self.workers {
-            // One that has ended needs not be told.
-            let _ = worker.control.send(message());
+    fn hand_over(&self, stream: TcpStream, address: SocketAddr) -> Option<Arrival<TcpStream>> {
+        let loads = self.workers.iter().map(|(_, load)| load.load(Ordering::Relaxed));
+        let (number, _) = loads.enumerate().min_by_key(|(_, load)| *load)?;
+        let (worker, load) = self.workers.get(number)?;
+        let counted = Counted::new([Arc::clone(&self.clients), Arc::clone(load)]);
+        let peer = Peer(address);
+        if number == 0 {
+            return Some(Arrival { stream, peer, counted });
         }
+        match stream.into_std() {
+            // A worker that has ended takes nobody: the socket closes.
+            Ok(stream) => {
+                let arrival: Arrival<StdTcpStream> = Arrival { stream, peer, counted };
+                let _ = worker.send(Control::Client(arrival));
+            }
+            Err(error) => tracing::error!(%error, "a client could not be handed over"),
+        }
+        None
     }
 }

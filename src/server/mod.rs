@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   main thread (control plane)          worker threads (data plane)
-//!   accept ──── new client ────────────▶ sessions, pools
-//!   signals ─── drain, stop ───────────▶   │  ▲
-//!                                          └──┘ cancels, idle server connections
+//!   signals ─── drain, stop ───────────▶ sessions, pools; the first one accepts
+//!                                          │  ▲
+//!                                          └──┘ new clients, cancels, idle server connections
 //! ```
 //!
 //! Each worker is one thread with a current-thread runtime. A client and the server connections that it
@@ -27,10 +27,11 @@ pub use shutdown::Outcome;
 use crate::auth::Credentials;
 use crate::config::Config;
 use crate::ids::WorkerId;
+use crate::net::bind;
 use crate::pool::SharedPools;
 use crate::session::CancelRouter;
-use acceptor::Acceptor;
-use worker::{Load, Mailbox, Shared, Worker};
+use acceptor::Door;
+use worker::{Control, Load, Mailbox, Shared, Worker};
 
 /// Why the proxy can't start.
 #[derive(Debug, Error)]
@@ -64,10 +65,18 @@ async fn serve(config: Arc<Config>) -> Result<Outcome, StartError> {
     tokio::task::spawn_blocking(move || deriving.derive_all());
 
     let clients = Arc::new(AtomicUsize::new(0));
+    let address = config.listen;
+    let listener =
+        bind(address, &config.net).map_err(|error| StartError::Listen { address, error })?;
     let workers = start_workers(&config, &credentials, &clients)?;
-    let acceptor = Acceptor::bind(&config, workers, clients)?;
-    tracing::info!("listening on {} with {} worker(s)", acceptor.address()?, config.workers);
-    Ok(shutdown::run_until_told(acceptor, config.shutdown_grace).await?)
+    tracing::info!("listening on {} with {} worker(s)", listener.local_addr()?, config.workers);
+    let handles = workers.iter().map(|worker| (worker.control.clone(), Arc::clone(&worker.load)));
+    let door = Door { listener, workers: handles.collect(), clients: Arc::clone(&clients) };
+    if let Some(first) = workers.first() {
+        // One that has ended says why itself.
+        let _ = first.control.send(Control::Accept(door));
+    }
+    Ok(shutdown::run_until_told(workers, &clients, config.shutdown_grace).await?)
 }
 
 fn start_workers(

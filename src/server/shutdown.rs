@@ -2,13 +2,12 @@
 //! `shutdown_grace`. A second signal ends at once.
 
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::acceptor::Acceptor;
-use super::worker::Control;
+use super::worker::{Control, Worker};
 
 /// How often it is looked whether all clients have left.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -44,27 +43,27 @@ impl Signals {
     }
 }
 
-/// Accepts clients until a signal comes, then drains.
-pub(super) async fn run_until_told(mut acceptor: Acceptor, grace: Duration) -> io::Result<Outcome> {
+/// Lets the workers work until a signal comes, then drains.
+pub(super) async fn run_until_told(
+    workers: Vec<Worker>,
+    clients: &AtomicUsize,
+    grace: Duration,
+) -> io::Result<Outcome> {
     let mut signals = Signals::new()?;
-    let name = tokio::select! {
-        name = signals.any() => name,
-        () = acceptor.accept() => "the end of accepting",
-    };
+    let name = signals.any().await;
     tracing::info!("{name}: shutting down, waiting for transactions to end (at most {grace:?})");
-    acceptor.stop_listening();
-    acceptor.tell(|| Control::Drain);
+    tell(&workers, || Control::Drain);
     let outcome = tokio::select! {
-        () = all_left(&acceptor) => Outcome::Drained,
+        () = all_left(clients) => Outcome::Drained,
         () = tokio::time::sleep(grace) => Outcome::Cut,
         _ = signals.any() => Outcome::Cut,
     };
-    let left = acceptor.clients.load(Ordering::Relaxed);
+    let left = clients.load(Ordering::Relaxed);
     if outcome == Outcome::Cut && left > 0 {
         tracing::warn!(clients = left, "cutting off the clients that are left");
     }
-    acceptor.tell(|| Control::Stop);
-    for worker in acceptor.workers {
+    tell(&workers, || Control::Stop);
+    for worker in workers {
         if worker.thread.join().is_err() {
             tracing::error!("a worker has panicked");
         }
@@ -73,8 +72,15 @@ pub(super) async fn run_until_told(mut acceptor: Acceptor, grace: Duration) -> i
     Ok(outcome)
 }
 
-async fn all_left(acceptor: &Acceptor) {
-    while acceptor.clients.load(Ordering::Relaxed) > 0 {
+fn tell(workers: &[Worker], message: impl Fn() -> Control) {
+    for worker in workers {
+        // One that has ended needs not be told.
+        let _ = worker.control.send(message());
+    }
+}
+
+async fn all_left(clients: &AtomicUsize) {
+    while clients.load(Ordering::Relaxed) > 0 {
         tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

@@ -13,10 +13,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::acceptor::{Acceptor, Arrival, Door};
 use crate::auth::Credentials;
 use crate::config::Config;
 use crate::ids::WorkerId;
-use crate::net::{Stream, tune};
+use crate::net::Stream;
 use crate::pool::{PoolMail, Pools, SharedPools};
 use crate::session::{self, CancelMail, CancelRouter, Context};
 
@@ -40,8 +41,10 @@ pub(super) struct Shared {
 
 /// What a worker is told by the main thread.
 pub(super) enum Control {
+    /// Accept clients, for all workers.
+    Accept(Door),
     /// A new client.
-    Client(StdTcpStream, Counted),
+    Client(Arrival<StdTcpStream>),
     /// Begin no new work.
     Drain,
     /// End.
@@ -113,16 +116,23 @@ async fn run(id: WorkerId, shared: Shared, mut mailbox: Mailbox) {
     let pools = Rc::new(Pools::new(id, pools, &config, epoch));
     let context =
         Rc::new(Context::new(id, config, credentials, Rc::clone(&pools), cancels, clients));
+    let mut acceptor = None;
     let mut sweep = interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        // All branches are cancel safe: a message that is not received stays in its channel.
+        // All branches are cancel safe: a message that is not received stays in its channel, a client in the
+        // listener's queue.
         tokio::select! {
             told = mailbox.control.recv() => match told {
-                Some(Control::Client(stream, counted)) => welcome(stream, counted, &context),
-                Some(Control::Drain) => context.drain(),
+                Some(Control::Accept(door)) => acceptor = open(door),
+                Some(Control::Client(arrival)) => take_over(arrival, &context),
+                Some(Control::Drain) => {
+                    acceptor = None;
+                    context.drain();
+                }
                 Some(Control::Stop) | None => break,
             },
+            arrival = Acceptor::next(acceptor.as_ref()) => welcome(arrival, &context),
             Some(mail) = mailbox.pools.recv() => pools.receive(mail),
             Some(mail) = mailbox.cancels.recv() => {
                 tokio::task::spawn_local(Rc::clone(&context).carry_out(mail));
@@ -138,19 +148,26 @@ async fn run(id: WorkerId, shared: Shared, mut mailbox: Mailbox) {
     let _ = tokio::time::timeout(CUT_LIMIT, context.cut()).await;
 }
 
+fn open(door: Door) -> Option<Acceptor> {
+    let opened = Acceptor::new(door);
+    opened.inspect_err(|error| tracing::error!(%error, "can't accept clients")).ok()
+}
+
+/// A client that another worker has accepted.
+fn take_over(arrival: Arrival<StdTcpStream>, context: &Rc<Context>) {
+    let Arrival { stream, peer, counted } = arrival;
+    match TcpStream::from_std(stream) {
+        Ok(stream) => welcome(Arrival { stream, peer, counted }, context),
+        Err(error) => tracing::error!(%error, "a client could not be taken over"),
+    }
+}
+
 /// Starts a client's session. A panic in it ends it alone: tokio catches it at the task.
-fn welcome(stream: StdTcpStream, counted: Counted, context: &Rc<Context>) {
-    let stream = match TcpStream::from_std(stream) {
-        Ok(stream) => Stream::Tcp(stream),
-        Err(error) => {
-            tracing::error!(%error, "a client could not be taken over");
-            return;
-        }
-    };
-    tune(&stream, &context.config.net);
+fn welcome(arrival: Arrival<TcpStream>, context: &Rc<Context>) {
+    let Arrival { stream, peer, counted } = arrival;
     let context = Rc::clone(context);
     tokio::task::spawn_local(async move {
-        session::serve(stream, context).await;
+        session::serve(Stream::Tcp(stream), peer, context).await;
         drop(counted);
     });
 }

@@ -91,6 +91,9 @@ impl Session {
         if let Some(error) = end.last_words().filter(|_| !is_mid_frame) {
             error.write(&mut self.to_client);
         }
+        if self.to_client.is_empty() && matches!(end, End::Terminated) {
+            return;
+        }
         let last_words = self.stream.write_all(&self.to_client);
         // Whoever does not listen any more is not told.
         let _ = tokio::time::timeout(LAST_WORDS, last_words).await;

@@ -70,8 +70,7 @@ impl Registry {
     /// Makes and keeps a handle with a key of `key_bytes` random bytes. `None`: no randomness.
     pub fn register(self: &Rc<Self>, worker: WorkerId, key_bytes: usize) -> Option<Registered> {
         let mut key = vec![0; key_bytes];
-        getrandom::fill(&mut key).ok()?;
-        let pid = self.free_pid(worker)?;
+        let pid = self.free_pid(worker, &mut key)?;
         let handle = Rc::new(SessionHandle {
             pid,
             key,
@@ -85,10 +84,15 @@ impl Registry {
         Some(Registered { handle, registry: Rc::clone(self) })
     }
 
-    /// A random process ID that is positive and names its worker in its low bits.
-    fn free_pid(&self, worker: WorkerId) -> Option<ClientPid> {
+    /// A random process ID that is positive and names its worker in its low bits. With the same system call the
+    /// key is filled.
+    fn free_pid(&self, worker: WorkerId, key: &mut [u8]) -> Option<ClientPid> {
+        let mut random = vec![0; key.len() + size_of::<u32>()];
         loop {
-            let random = getrandom::u32().ok()? >> 1;
+            getrandom::fill(&mut random).ok()?;
+            let (id, rest) = random.split_first_chunk()?;
+            key.copy_from_slice(rest);
+            let random = u32::from_le_bytes(*id) >> 1;
             let low = u32::from(worker.0) & ((1 << WORKER_BITS) - 1);
             let pid = ClientPid((random >> WORKER_BITS << WORKER_BITS | low).cast_signed());
             if pid.0 > 0 && !self.by_pid.borrow().contains_key(&pid) {

@@ -70,7 +70,7 @@ pub(super) async fn login(mut wire: Wire, context: &Rc<Context>) -> Outcome {
     let Some(request) = startup::session_request(&mut wire, context).await else {
         return Outcome::Over;
     };
-    let peer = wire.stream.peer();
+    let peer = wire.peer;
     match admit(&mut wire, context, &request).await {
         Ok(Admitted::Session(ready)) => {
             tracing::debug!(%peer, user = %request.user, database = %request.database,
@@ -202,11 +202,11 @@ async fn authenticate(
     let auth = &context.config.auth;
     match auth.method {
         AuthMethod::ScramSha256 => scram::authenticate(wire, context, &request.user).await,
-        AuthMethod::Trust if auth.trust_remote || wire.stream.is_loopback() => Ok(()),
+        AuthMethod::Trust if auth.trust_remote || wire.peer.is_loopback() => Ok(()),
         AuthMethod::Trust => Err(Refusal::Told(
             LocalError::fatal(
                 SqlState::INVALID_AUTHORIZATION,
-                format!("connections from {} are not trusted", wire.stream.peer()),
+                format!("connections from {} are not trusted", wire.peer),
             )
             .hint("Set auth.method = \"scram-sha-256\", or auth.trust_remote = true."),
         )),

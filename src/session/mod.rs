@@ -32,14 +32,13 @@ pub use context::Context;
 pub use ending::End;
 pub use handle::{Registry, SessionHandle, Signal};
 
-use crate::net::Stream;
+use crate::net::{Peer, Stream};
 use wire::Wire;
 
 /// Serves one client.
-pub async fn serve(stream: Stream, context: Rc<Context>) {
-    let peer = stream.peer();
+pub async fn serve(stream: Stream, peer: Peer, context: Rc<Context>) {
     let limit = context.config.limits.login_timeout;
-    let login = Box::pin(login::login(Wire::new(stream), &context));
+    let login = Box::pin(login::login(Wire::new(stream, peer), &context));
     let outcome = tokio::select! {
         biased;
         outcome = tokio::time::timeout(limit, login) => outcome,

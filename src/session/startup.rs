@@ -22,7 +22,7 @@ pub(super) async fn session_request(
             Ok(packet) => packet,
             Err(Missing::Gone) => return None,
             Err(Missing::Malformed(why)) => {
-                tracing::debug!(peer = %wire.stream.peer(), %why, "connection refused");
+                tracing::debug!(peer = %wire.peer, %why, "connection refused");
                 return None;
             }
         };
@@ -45,7 +45,7 @@ pub(super) async fn session_request(
 }
 
 async fn refuse(wire: &mut Wire, error: &StartupError) {
-    tracing::debug!(peer = %wire.stream.peer(), %error, "connection refused");
+    tracing::debug!(peer = %wire.peer, %error, "connection refused");
     let code = match error {
         // PostgreSQL says nothing to who does not speak its protocol.
         StartupError::Length => return,

@@ -4,13 +4,14 @@ use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::net::Stream;
+use crate::net::{Peer, Stream};
 use crate::protocol::frame::{HEADER_BYTES, login_header};
 use crate::protocol::startup::packet_length;
 
 /// The socket and what was read ahead.
 pub(super) struct Wire {
     pub(super) stream: Stream,
+    pub(super) peer: Peer,
     /// Read and not used yet.
     pub(super) received: Vec<u8>,
 }
@@ -30,8 +31,8 @@ impl From<io::Error> for Missing {
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, received: Vec::new() }
+    pub(super) fn new(stream: Stream, peer: Peer) -> Self {
+        Self { stream, peer, received: Vec::new() }
     }
 
     /// The next packet without a tag, its length included.
