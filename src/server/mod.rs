@@ -11,6 +11,7 @@
 //! uses live on one worker; a new client goes to the worker with the fewest.
 
 mod acceptor;
+mod descriptors;
 mod shutdown;
 mod worker;
 
@@ -65,6 +66,7 @@ async fn serve(config: Arc<Config>) -> Result<Outcome, StartError> {
     tokio::task::spawn_blocking(move || deriving.derive_all());
 
     let clients = Arc::new(AtomicUsize::new(0));
+    descriptors::raise_limit(config.limits.clients);
     let address = config.listen;
     let listener =
         bind(address, &config.net).map_err(|error| StartError::Listen { address, error })?;
