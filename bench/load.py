@@ -61,8 +61,10 @@ def duration(case, seconds):
 
 
 def threads(case):
-    """Two are enough to keep two processors busy, but each connects one client at a time."""
-    return case.clients if "-C" in case.workload.words else min(case.clients, 2)
+    """Two are enough to keep two processors busy. But each connects one client at a time; and each prepares one
+    statement at a time, with transactions open in its other clients: a pool that is smaller than those can't go on."""
+    prepares_inside = case.mode == "prepared" and case.workload.name == "tpcb"
+    return case.clients if "-C" in case.workload.words or prepares_inside else min(case.clients, 2)
 
 
 def pgbench(server, words, seconds):

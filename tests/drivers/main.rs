@@ -21,8 +21,15 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// A label for the output, a pool's mode and size. No script holds more than three connections at once, so three
 /// server connections suffice ("tight") even where each client keeps its own.
-const POOLS: [(&str, &str, u32); 3] =
-    [("transaction", "transaction", 20), ("session", "session", 20), ("tight", "transaction", 3)];
+const POOLS: [(&str, &str, u32); 4] = [
+    ("transaction", "transaction", 20),
+    ("session", "session", 20),
+    ("tight", "transaction", 3),
+    (CROWDED, "transaction", 2),
+];
+
+/// The pool of the scripts that have eight clients at once, none of which keeps a server connection.
+const CROWDED: &str = "crowded";
 
 /// What the scripts are run through.
 struct World {
@@ -50,7 +57,9 @@ fn same_as_direct(driver: &str) {
     let address = |port: u16| format!("127.0.0.1:{port}");
     let mut command = runner();
     command.args(["--only", driver, "--direct", &address(WORLD.server.port())]);
-    for (label, proxy) in &WORLD.proxies {
+    let is_crowd = driver.starts_with("crowd-");
+    let proxies = WORLD.proxies.iter().filter(|(label, _)| is_crowd == (*label == CROWDED));
+    for (label, proxy) in proxies {
         command.args(["--proxy", &format!("{label}={}", address(proxy.port()))]);
     }
     let output = command.output().unwrap();
@@ -92,6 +101,13 @@ drivers! {
     tokio_postgres = "tokio-postgres",
     sqlx = "sqlx",
     jdbc = "jdbc",
+    crowd_pgbench = "crowd-pgbench",
+    crowd_psycopg3 = "crowd-psycopg3",
+    crowd_asyncpg = "crowd-asyncpg",
+    crowd_node_postgres = "crowd-node-postgres",
+    crowd_postgres_js = "crowd-postgres-js",
+    crowd_sqlx = "crowd-sqlx",
+    crowd_jdbc = "crowd-jdbc",
 }
 
 #[test]

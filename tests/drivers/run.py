@@ -46,6 +46,14 @@ DRIVERS = {
     "tokio-postgres": ("rust", "tokio_postgres"),
     "sqlx": ("rust", "sqlx"),
     "jdbc": ("java", "jdbc/Main.java"),
+    # Eight clients at once, for a pool of two.
+    "crowd-pgbench": ("sh", "pgbench/crowd.sh"),
+    "crowd-psycopg3": ("python", "psycopg3/crowd.py"),
+    "crowd-asyncpg": ("python", "asyncpg/crowd.py"),
+    "crowd-node-postgres": ("node", "node-postgres/crowd.js"),
+    "crowd-postgres-js": ("node", "postgres-js/crowd.js"),
+    "crowd-sqlx": ("rust", "sqlx_crowd"),
+    "crowd-jdbc": ("java", "jdbc/Crowd.java"),
 }
 
 
