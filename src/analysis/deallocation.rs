@@ -1,4 +1,4 @@
-//! A text that drops prepared statements, and nothing else.
+//! A text that drops prepared statements, and nothing else; the name that a PREPARE gives.
 
 use super::lexer::{Lexer, TokenKind};
 
@@ -35,6 +35,19 @@ pub fn deallocation(text: &[u8]) -> Option<Deallocation> {
     is_over.then_some(found)
 }
 
+/// The name that `text` gives to a statement, if it is one PREPARE.
+pub fn prepared_name(text: &[u8]) -> Option<Vec<u8>> {
+    let mut tokens = Lexer::new(text).map(|token| (token.kind, token.bytes(text)));
+    let (_, first) = tokens.next()?;
+    if !first.eq_ignore_ascii_case(b"prepare") {
+        return None;
+    }
+    match deallocated(tokens.next()?)? {
+        Deallocation::One(name) => Some(name),
+        Deallocation::Nothing | Deallocation::All => None,
+    }
+}
+
 fn discarded(object: &[u8]) -> Option<Deallocation> {
     let is = |word: &[u8]| object.eq_ignore_ascii_case(word);
     if is(b"all") {
@@ -60,6 +73,17 @@ fn deallocated((kind, name): (TokenKind, &[u8])) -> Option<Deallocation> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_preparation_has_a_name() {
+        for (text, expected) in [
+            ("PREPARE Foo AS SELECT 1", Some(b"foo".to_vec())),
+            ("prepare \"Foo\" (int) as select $1", Some(b"Foo".to_vec())),
+            ("deallocate foo", None),
+        ] {
+            assert_eq!(prepared_name(text.as_bytes()), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_name_is_read_as_postgresql_reads_it() {

@@ -148,6 +148,12 @@ impl Marks {
         self.0 & (1 << mark as u8) != 0
     }
 
+    /// Those of both.
+    #[must_use]
+    pub const fn union(self, other: Marks) -> Marks {
+        Marks(self.0 | other.0)
+    }
+
     fn add(&mut self, mark: Mark) {
         self.0 |= 1 << mark as u8;
     }
@@ -174,6 +180,12 @@ impl Effects {
     #[must_use]
     pub const fn union(self, other: Effects) -> Effects {
         Effects(self.0 | other.0)
+    }
+
+    /// Without one of them.
+    #[must_use]
+    pub const fn without(self, effect: Effect) -> Effects {
+        Effects(self.0 & !effect.bit())
     }
 
     /// Its members, in the order of [`Effect::ALL`].

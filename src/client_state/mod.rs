@@ -1,16 +1,18 @@
 //! What the proxy remembers of one client between its messages. No I/O.
 
 mod names;
+mod own_names;
 mod statement;
 mod trial;
 
 pub use names::{Definition, Names, StatementName};
+pub use own_names::OwnNames;
 pub use statement::{
     Budget, SERVER_NAME_PREFIX, Shape, Statement, StatementId, is_transaction_exit,
 };
 pub use trial::Arm;
 
-use crate::analysis::session_effects::{Effect, Effects};
+use crate::analysis::session_effects::{Effect, Effects, Marks};
 use crate::config::PoolMode;
 
 /// Memory of one client.
@@ -23,10 +25,10 @@ pub struct ClientState {
     pub pins: Effects,
     /// Its prepared statements.
     pub names: Names,
-    /// A setting that the analysis of statements reads was changed until the end of the transaction.
-    pub has_local_settings: bool,
-    /// The open transaction may have changed the catalog.
-    pub has_ddl: bool,
+    /// Its prepared statements that only its server connection knows.
+    pub own: OwnNames,
+    /// What the open transaction has done.
+    pub transaction: Marks,
     /// Rest of a frame whose front was dealt with.
     pub body: Body,
     /// The group under way was sent before, and failed by no fault of the client's.
@@ -54,8 +56,8 @@ impl ClientState {
             mode,
             pins: Effects::NONE,
             names: Names::default(),
-            has_local_settings: false,
-            has_ddl: false,
+            own: OwnNames::default(),
+            transaction: Marks::default(),
             body: Body::None,
             is_repeating: false,
             skip_to_sync: false,
@@ -78,8 +80,7 @@ impl ClientState {
 
     /// No transaction is open any more.
     pub fn transaction_ended(&mut self) {
-        self.has_local_settings = false;
-        self.has_ddl = false;
+        self.transaction = Marks::default();
     }
 
     /// Whether a part of a frame has gone to the server and the rest has not.
@@ -94,7 +95,7 @@ impl ClientState {
 
     /// Whether the server connection stays beyond the transaction.
     pub fn keeps_server(&self) -> bool {
-        self.mode == PoolMode::Session || !self.pins.is_empty()
+        self.mode == PoolMode::Session || !self.pins.is_empty() || !self.own.is_empty()
     }
 }
 

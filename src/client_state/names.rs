@@ -142,7 +142,8 @@ impl Names {
     }
 }
 
-fn key(name: &[u8]) -> &[u8] {
+/// As much of a name as PostgreSQL looks at.
+pub(super) fn key(name: &[u8]) -> &[u8] {
     name.get(..NAME_BYTES).unwrap_or(name)
 }
 

@@ -228,15 +228,15 @@ mod tests {
 
     #[test]
     fn a_statement_counts_while_it_lives() {
-        let budget = Budget::new(1000);
         let definition = b"SELECT $1\0\0\x01\0\0\0\0";
+        let budget = Budget::new(cost(definition));
         let statement =
             Statement::new(StatementId(0x1f), definition, Marks::default(), true, &budget);
         assert_eq!(statement.server_name(), b"steward_0000000000000000000000000000001f");
         assert_eq!(statement.text(), b"SELECT $1");
-        assert!(!budget.has_room_for(&[0; 700]));
+        assert!(!budget.has_room_for(definition));
         drop(statement);
-        assert!(budget.has_room_for(&[0; 700]));
+        assert!(budget.has_room_for(definition));
     }
 
     #[test]

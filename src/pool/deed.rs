@@ -15,6 +15,8 @@ pub enum Deed {
     Define(StatementName, Definition),
     /// The client's Close.
     Undefine(StatementName),
+    /// The proxy's Parse under the client's own name, which then only the server connection knows.
+    HandOver(StatementName),
     /// A simple query, which drops the unnamed statement, and perhaps more.
     Query(Drops),
     /// The client's Bind or Describe of a shared statement, by the client's name.
@@ -45,7 +47,9 @@ impl Deed {
     /// Whether it tells what a name of the client stands for: by changing that, or, `in_this_group`, by its use.
     pub(super) fn concerns(&self, name: &[u8], in_this_group: bool) -> bool {
         match self {
-            Self::Define(known, _) | Self::Undefine(known) => known.is(name),
+            Self::Define(known, _) | Self::Undefine(known) | Self::HandOver(known) => {
+                known.is(name)
+            }
             Self::Use(known, _) => in_this_group && known.is(name),
             Self::Query(Drops::None) => name.is_empty(),
             Self::Query(Drops::One(known)) => name.is_empty() || known.is(name),
@@ -60,7 +64,7 @@ impl Deed {
 
     /// Whether it may change what a name stands for.
     pub(super) fn concerns_names(&self) -> bool {
-        matches!(self, Self::Define(..) | Self::Undefine(_) | Self::Query(_))
+        matches!(self, Self::Define(..) | Self::Undefine(_) | Self::HandOver(_) | Self::Query(_))
     }
 
     /// Whether a statement is on the server connection after it; `None`: it doesn't say.
@@ -77,6 +81,7 @@ impl Deed {
             Self::None
             | Self::Define(..)
             | Self::Undefine(_)
+            | Self::HandOver(_)
             | Self::Query(_)
             | Self::Use(..)
             | Self::Prepare(_)

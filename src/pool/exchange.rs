@@ -1,7 +1,8 @@
 //! What is under way on a server connection, without its socket.
 
 use std::rc::Rc;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::attempt::Attempt;
 use super::ledger::Ledger;

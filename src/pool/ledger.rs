@@ -318,6 +318,12 @@ impl Ledger {
         InFlight::Settled
     }
 
+    /// Whether anything in flight may make a statement on the server connection.
+    pub fn may_make_statements(&self) -> bool {
+        let makes = |entry: &Entry| matches!(entry.owed, Owed::Parse | Owed::Execute | Owed::Query);
+        self.queue.iter().any(makes)
+    }
+
     /// What the message in front would do.
     pub fn front_deed(&self) -> Option<&Deed> {
         self.queue.front().map(|entry| &entry.deed)

@@ -220,6 +220,35 @@ fn sql_finds_the_clients_names() {
 }
 
 #[test]
+fn sql_keeps_the_server_connection_until_it_is_deallocated() {
+    let proxy = launch("size=1");
+    let mut wire = proxy.wire();
+    let mut other = proxy.wire();
+    let pid = "select pg_backend_pid()";
+    for (prepare, deallocate) in [
+        ("prepare P as select 'sql'", query("deallocate p")),
+        ("prepare p as select 'sql'", query("deallocate all")),
+        ("prepare p as select 'sql'", query("discard all")),
+        ("prepare p as select 'sql'", [close(b'S', "p"), sync()].concat()),
+        ("select 1; prepare p as select 'sql'", query("deallocate all")),
+    ] {
+        wire.query(prepare).ok();
+        assert_eq!(wire.query("execute p").value(), "sql");
+        other.send(&query(pid));
+        // The other one waits.
+        assert_eq!(wire.query("execute p").value(), "sql");
+        wire.ask(&deallocate).ok();
+        other.until_ready().ok();
+        assert_eq!(other.query("execute p").sqlstate().as_deref(), Some("26000"));
+    }
+    // A statement that is handed over for SQL to find counts too.
+    wire.ask(&prepare("s", "select 'mine'")).ok();
+    assert_eq!(wire.query("execute s").value(), "mine");
+    wire.ask(&[close(b'S', "s"), sync()].concat()).ok();
+    other.query(pid).ok();
+}
+
+#[test]
 fn names_count_as_far_as_postgresql_looks() {
     let proxy = pool_of_two();
     let mut twin = Twin::new(&proxy);

@@ -1,6 +1,6 @@
 //! What comes to pass with a reply, and what not, if the reply is an error.
 
-use crate::analysis::session_effects::Effect;
+use crate::analysis::session_effects::Mark;
 use crate::client_state::{ClientState, Definition, StatementName};
 use crate::pool::{Deed, Drops, Exchange};
 use crate::protocol::{ServerError, SqlState, TransactionStatus};
@@ -19,8 +19,9 @@ pub(super) fn done(state: &mut ClientState, exchange: &mut Exchange, deed: Deed)
         }
         Deed::Undefine(name) => {
             exchange.unnamed_ready |= name == StatementName::Unnamed;
-            state.names.undefine(&name);
+            undefine(state, exchange, &name);
         }
+        Deed::HandOver(name) => state.names.undefine(&name),
         Deed::Prepare(statement) => exchange.prepared.insert(statement.id),
         Deed::Evict(id) => exchange.prepared.remove(id),
         Deed::OwnUnnamed => exchange.unnamed_ready = true,
@@ -48,18 +49,29 @@ pub(super) fn ready(
         state.names.undefine(&StatementName::Unnamed);
         match drops {
             Drops::None => {}
-            Drops::One(name) => state.names.undefine(&name),
+            Drops::One(name) => undefine(state, exchange, &name),
             Drops::All => {
                 state.names.forget_named();
+                if !exchange.ledger.may_make_statements() {
+                    state.own.clear();
+                }
                 exchange.prepared.clear();
             }
         }
     }
     if status == TransactionStatus::Idle {
-        exchange.has_new_catalog |= state.has_ddl;
+        exchange.has_new_catalog |= state.transaction.contains(Mark::Ddl);
         if exchange.ledger.is_empty() {
             state.transaction_ended();
         }
+    }
+}
+
+/// A name is free again. On the server it may be about to be taken anew.
+fn undefine(state: &mut ClientState, exchange: &Exchange, name: &StatementName) {
+    state.names.undefine(name);
+    if !exchange.ledger.may_make_statements() {
+        state.own.remove(name.bytes());
     }
 }
 
@@ -82,9 +94,9 @@ pub(super) fn failed(
         Deed::Query(drops) => {
             exchange.unnamed_ready = true;
             state.names.undefine(&StatementName::Unnamed);
-            if let Drops::One(_) = drops {
-                // The statement that was made for it to drop is still there.
-                state.pins = state.pins.union(Effect::Prepare.into());
+            if let Drops::One(name) = drops {
+                // A statement that was made for it to drop is still there.
+                state.own.add(name.bytes());
             }
         }
         Deed::Use(_, statement) if error.is_changed_plan() => {
@@ -95,6 +107,7 @@ pub(super) fn failed(
         Deed::None
         | Deed::Define(..)
         | Deed::Undefine(_)
+        | Deed::HandOver(_)
         | Deed::Use(..)
         | Deed::Prepare(_)
         | Deed::Evict(_)

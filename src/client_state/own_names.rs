@@ -1,0 +1,68 @@
+//! Prepared statements that only the client's server connection knows, under the client's own names: as long as
+//! there are any, the connection stays with the client.
+//!
+//! A name is noted when what makes it is sent, and forgotten when its deallocation is confirmed. It may be noted in
+//! vain (what made it failed); then the connection stays longer than it must.
+
+use std::collections::HashSet;
+
+use super::names::key;
+
+/// Such names of one client.
+#[derive(Debug, Default)]
+pub struct OwnNames {
+    names: HashSet<Box<[u8]>>,
+    /// There may be others.
+    are_unknown: bool,
+}
+
+impl OwnNames {
+    /// A statement of this name is about to be made.
+    pub fn add(&mut self, name: &[u8]) {
+        self.names.insert(key(name).into());
+    }
+
+    /// Statements are about to be made, or named, under names that can't be told.
+    pub fn add_unknown(&mut self) {
+        self.are_unknown = true;
+    }
+
+    /// Whether there is a statement of this name.
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.names.contains(key(name))
+    }
+
+    /// The statement of this name is gone.
+    pub fn remove(&mut self, name: &[u8]) {
+        self.names.remove(key(name));
+    }
+
+    /// All are gone.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        !self.are_unknown && self.names.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_told_goes_only_with_all() {
+        let mut own = OwnNames::default();
+        own.add(&[b'x'; 70]);
+        assert!(own.has(&[b'x'; 63]) && !own.is_empty());
+        own.remove(&[b'x'; 64]);
+        assert!(own.is_empty());
+        own.add_unknown();
+        own.remove(b"x");
+        assert!(!own.is_empty());
+        own.clear();
+        assert!(own.is_empty());
+    }
+}

@@ -1,0 +1,219 @@
+//! A Parse: shared, kept for later, or the server connection's.
+
+use std::rc::Rc;
+
+use tokio::time::Instant;
+
+use super::{Place, STAND_IN, names_statements};
+use crate::analysis::session_effects::{Footprint, Mark, Marks};
+use crate::client_state::{Arm, Definition, Statement, StatementName};
+use crate::pool::{Asker, Deed, InFlight, Owed, Timing};
+use crate::protocol::frame::{HEADER_BYTES, client_header};
+use crate::protocol::message::{self, Parse};
+use crate::protocol::{TransactionStatus, writer};
+use crate::strategy::relay::client::{Front, Sending, Step};
+
+/// Longest Parse of an unnamed statement that is kept, to be sent again on another server connection.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
+
+/// So many messages behind a Parse are looked at.
+const LOOK_AHEAD_MAX: usize = 4;
+
+impl Sending<'_, '_> {
+    pub(in super::super) fn parse(&mut self, front: &Front<'_>) -> Step {
+        let body = front.body();
+        let is_held = front.is_whole() && !front.is_too_long;
+        if self.is_plain() || (is_held && !message::is_parse_sound(body)) {
+            let text = Parse::read(body).map(|parse| parse.text).unwrap_or_default();
+            let footprint = self.scan(front, text);
+            self.note(footprint.marks);
+            if names_statements(footprint) {
+                self.state.own.add_unknown();
+            }
+            return self.pass(Owed::Parse);
+        }
+        let parse = Parse::read(body).filter(|_| is_held);
+        let Some(parse) = parse else {
+            return self.parse_unread(front);
+        };
+        let definition = body.get(parse.name.len() + 1..).unwrap_or_default();
+        let known = self.statements.find(definition);
+        let footprint = match &known {
+            Some(statement) => Footprint { marks: statement.marks, ..Footprint::default() },
+            None => self.scan(front, parse.text),
+        };
+        if names_statements(footprint) {
+            if self.is_anything_open() {
+                return self.hold();
+            }
+            // It may be executed at any time.
+            self.state.own.add_unknown();
+            self.hand_over();
+        }
+        let is_shareable = !self.state.keeps_server()
+            && !self.state.transaction.contains(Mark::LocalSetting)
+            && std::str::from_utf8(definition).is_ok();
+        let known = known.or_else(|| {
+            let comes_again = !parse.name.is_empty() || self.statements.is_seen_again(definition);
+            (is_shareable && comes_again).then(|| self.statements.add(definition, footprint))?
+        });
+        let shared = known.filter(|_| is_shareable);
+        if parse.name.is_empty() {
+            self.parse_unnamed(front, footprint.marks, shared)
+        } else {
+            self.parse_named(front, parse.name, footprint.marks, shared)
+        }
+    }
+
+    /// Of a Parse too long to be held the front must do: the client stays with its server connection.
+    pub(super) fn parse_unread(&mut self, front: &Front<'_>) -> Step {
+        self.scan(front, b"");
+        if front.body().first() == Some(&0) {
+            let deed = Deed::Define(StatementName::Unnamed, Definition::ServerOnly);
+            return self.pass_with(Owed::Parse, deed);
+        }
+        if self.is_anything_open() {
+            return self.hold();
+        }
+        self.state.own.add_unknown();
+        self.hand_over();
+        self.pass(Owed::Parse)
+    }
+
+    pub(super) fn parse_unnamed(
+        &mut self,
+        front: &Front<'_>,
+        marks: Marks,
+        shared: Option<Rc<Statement>>,
+    ) -> Step {
+        let is_wanted =
+            self.statements.bounds.unnamed && !self.exchange.ledger.has_groups_in_flight();
+        if let Some(statement) = shared.filter(|shared| is_wanted && shared.is_promotable())
+            && self.next_arm(&statement) == Arm::Named
+        {
+            return self.parse_shared(front, StatementName::Unnamed, &statement);
+        }
+        let definition = match front.bytes.len() {
+            ..=KEPT_BYTES_MAX => Definition::Kept(front.bytes.into(), marks),
+            _ => Definition::ServerOnly,
+        };
+        self.pass_with(Owed::Parse, Deed::Define(StatementName::Unnamed, definition))
+    }
+
+    /// How to send an unnamed statement that may be given a name.
+    pub(super) fn next_arm(&mut self, statement: &Rc<Statement>) -> Arm {
+        let (arm, is_timed) = statement.next_run();
+        if is_timed && self.exchange.ledger.is_settled() {
+            let statement = Rc::clone(statement);
+            self.exchange.timing = Some(Timing { statement, arm, since: Instant::now() });
+        }
+        arm
+    }
+
+    pub(super) fn parse_named(
+        &mut self,
+        front: &Front<'_>,
+        name: &[u8],
+        marks: Marks,
+        shared: Option<Rc<Statement>>,
+    ) -> Step {
+        match self.place(name) {
+            Place::Open => return self.hold(),
+            Place::Shared(_) if self.is_status_open() => return self.hold(),
+            Place::Shared(taken) => {
+                // PostgreSQL says that the name is taken, once it is.
+                if self.is_failed() {
+                    self.take_name(name);
+                } else {
+                    self.hand_over_one(name, &taken);
+                }
+                return self.pass(Owed::Parse);
+            }
+            Place::Server => {}
+        }
+        let has_room = self.state.names.len() < self.statements.bounds.client_statements;
+        if let Some(statement) = shared.filter(|_| has_room) {
+            return self.parse_shared(front, StatementName::new(name), &statement);
+        }
+        self.note(marks);
+        self.state.own.add(name);
+        self.pass(Owed::Parse)
+    }
+
+    pub(super) fn parse_shared(
+        &mut self,
+        front: &Front<'_>,
+        name: StatementName,
+        statement: &Rc<Statement>,
+    ) -> Step {
+        let ledger = &self.exchange.ledger;
+        let is_there = match ledger.statement_in_flight(statement.id) {
+            InFlight::Open => return self.hold(),
+            InFlight::InThisGroup(is_there) => is_there,
+            InFlight::Settled => self.exchange.prepared.touch(statement.id),
+        };
+        let ledger = &self.exchange.ledger;
+        let may_fail = ledger.has_groups_in_flight() || self.is_failed();
+        // Without a shape its first Parse is not answered yet: there may be a notice.
+        let is_quiet = statement.has_shape() && !statement.is_noisy();
+        let deed = Deed::Define(name, Definition::Shared(Rc::clone(statement)));
+        if is_there && is_quiet && !may_fail {
+            if statement.marks.contains(Mark::Planned) && !self.is_parse_dispensable() {
+                self.do_as_parse();
+            }
+            self.exchange.ledger.made_up(Owed::Parse, deed);
+            return Step::Drop;
+        }
+        if is_there {
+            self.evict(statement);
+        } else {
+            self.make_room();
+        }
+        let body = front.body();
+        let types = statement.definition.get(statement.text().len() + 1..).unwrap_or_default();
+        self.insert(|out| writer::parse(out, statement.server_name(), statement.text(), types));
+        self.exchange.ledger.sent(Owed::Parse, deed);
+        if !statement.has_shape() && !self.is_described_next(body) {
+            self.examine(statement);
+        }
+        Step::Drop
+    }
+
+    /// Whether nothing misses what a Parse does for its transaction. Its snapshot is taken by the first one, and
+    /// from then on its isolation level is fixed: so does the Bind behind it. And a Parse makes visible what a
+    /// statement has done that stopped at its row limit (`CommandCounterIncrement`).
+    pub(super) fn is_parse_dispensable(&self) -> bool {
+        let ledger = &self.exchange.ledger;
+        if self.exchange.has_limited && ledger.awaits_sync() {
+            return false;
+        }
+        let mut next = self.next;
+        for _ in 0..LOOK_AHEAD_MAX {
+            let Ok(Some(header)) = client_header(next) else { return false };
+            match header.tag {
+                b'B' => return true,
+                b'S' => {
+                    return ledger.status() == TransactionStatus::Idle && !ledger.awaits_sync();
+                }
+                b'P' | b'D' | b'C' => next = next.get(header.bytes..).unwrap_or_default(),
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// Any Parse of what has to be planned does.
+    pub(super) fn do_as_parse(&mut self) {
+        self.close_servers(STAND_IN);
+        self.insert(|out| writer::parse(out, STAND_IN, b"SELECT", &[0, 0]));
+        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
+    }
+
+    /// Whether the client's next message is a Describe of the statement that this Parse makes.
+    pub(super) fn is_described_next(&self, parse: &[u8]) -> bool {
+        let Ok(Some(header)) = client_header(self.next) else { return false };
+        let body = self.next.get(HEADER_BYTES..header.bytes).unwrap_or_default();
+        let name = Parse::read(parse).map(|parse| parse.name);
+        header.tag == b'D' && name.is_some() && message::statement_named(body) == name
+    }
+}

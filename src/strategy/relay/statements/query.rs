@@ -1,0 +1,125 @@
+//! A Query, and SQL that names prepared statements.
+
+use super::names_statements;
+use crate::analysis::deallocation::{Deallocation, deallocation, prepared_name};
+use crate::analysis::session_effects::{Effect, Footprint, Mark};
+use crate::client_state::{Definition, Statement, StatementName};
+use crate::pool::{Asker, Deed, Drops, Owed};
+use crate::protocol::{message, writer};
+use crate::strategy::relay::client::{Front, Sending, Step};
+
+impl Sending<'_, '_> {
+    pub(in super::super) fn query(&mut self, front: &Front<'_>) -> Step {
+        let text = message::query_text(front.body());
+        let footprint = self.scan(front, text);
+        self.note(footprint.marks);
+        if footprint.effects.contains(Effect::Prepare) {
+            let is_alone = !footprint.marks.contains(Mark::Several);
+            match prepared_name(text).filter(|_| is_alone) {
+                Some(name) => self.state.own.add(&name),
+                None => self.state.own.add_unknown(),
+            }
+        }
+        if front.is_whole() && !front.is_too_long && !message::is_query_sound(front.body()) {
+            // Refused before it drops anything: owed is what a function call would owe.
+            return self.pass(Owed::Function);
+        }
+        if self.is_plain() {
+            return self.pass(Owed::Query);
+        }
+        let Some(drops) = self.drops(text, footprint) else {
+            return self.hold();
+        };
+        self.pass_with(Owed::Query, Deed::Query(drops))
+    }
+
+    /// What a query drops; `None`: replies decide.
+    pub(super) fn drops(&mut self, text: &[u8], footprint: Footprint) -> Option<Drops> {
+        if !names_statements(footprint) {
+            return Some(Drops::None);
+        }
+        if self.is_anything_open() {
+            return None;
+        }
+        match deallocation(text).filter(|_| !footprint.marks.contains(Mark::Several)) {
+            Some(Deallocation::Nothing) => Some(Drops::None),
+            Some(Deallocation::All) => Some(Drops::All),
+            Some(Deallocation::One(name)) => Some(self.drop_one(&name)),
+            None => {
+                self.hand_over();
+                Some(Drops::None)
+            }
+        }
+    }
+
+    /// `DEALLOCATE name` finds a statement of that name.
+    pub(super) fn drop_one(&mut self, name: &[u8]) -> Drops {
+        if self.is_failed() {
+            return Drops::None;
+        }
+        if self.state.names.has(name) {
+            self.make_empty(name);
+        } else if !self.state.own.has(name) {
+            return Drops::None;
+        }
+        Drops::One(StatementName::new(name))
+    }
+
+    // === Handing over to the server connection ===
+
+    /// All statements of the client live on its server connection from now on, under its own names: SQL is
+    /// about to name them.
+    pub(super) fn hand_over(&mut self) {
+        if self.is_failed() {
+            return;
+        }
+        for (name, statement) in self.state.names.named() {
+            self.hand_over_one(&name, &statement);
+        }
+        if let Some(Definition::Shared(statement)) = self.state.names.unnamed().cloned() {
+            let (text, types) = statement.resolved();
+            let mut frame = Vec::new();
+            writer::parse(&mut frame, b"", text, &types);
+            self.exchange.unnamed_ready = false;
+            let name = StatementName::Unnamed;
+            self.state.names.define(&name, Definition::Kept(frame.into(), statement.marks));
+        }
+    }
+
+    /// Gives a name of the client to an empty statement: that can be parsed in a failed transaction too.
+    pub(super) fn take_name(&mut self, name: &[u8]) {
+        self.state.own.add(name);
+        self.make_empty(name);
+    }
+
+    /// Makes an empty statement, which can't fail.
+    pub(super) fn make_empty(&mut self, name: &[u8]) {
+        self.close_servers(name);
+        self.insert(|out| writer::parse(out, name, b"", &[0, 0]));
+        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
+    }
+
+    /// Closes what the server may have under a name.
+    pub(super) fn close_servers(&mut self, name: &[u8]) {
+        self.insert(|out| writer::close_statement(out, name));
+        self.exchange.ledger.sent_by_proxy(Owed::Close, Asker::Ahead, Deed::None);
+    }
+
+    pub(super) fn hand_over_one(&mut self, name: &[u8], statement: &Statement) {
+        self.state.own.add(name);
+        let is_in_batch = self.exchange.ledger.awaits_sync();
+        let (text, types) = statement.resolved();
+        self.close_servers(name);
+        self.insert(|out| writer::parse(out, name, text, &types));
+        // From then on the server connection knows it, and only that.
+        let deed = Deed::HandOver(StatementName::new(name));
+        if is_in_batch {
+            self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, deed);
+            return;
+        }
+        // With a Sync of its own: a query in front of which it fails must not be skipped.
+        self.to_server.insert(writer::SYNC);
+        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Proxy, deed);
+        self.exchange.ledger.sent_by_proxy(Owed::Sync, Asker::Proxy, Deed::None);
+    }
+}
