@@ -241,11 +241,39 @@ fn sql_keeps_the_server_connection_until_it_is_deallocated() {
         other.until_ready().ok();
         assert_eq!(other.query("execute p").sqlstate().as_deref(), Some("26000"));
     }
+    // What was shared on that connection was dropped with it.
+    wire.query("select 1; deallocate all").ok();
+    wire.ask(&prepare("s", "select 'again'")).ok();
+    assert_eq!(wire.ask(&run("s", &[])).rows(), ["again"]);
+    wire.query("deallocate all").ok();
     // A statement that is handed over for SQL to find counts too.
     wire.ask(&prepare("s", "select 'mine'")).ok();
     assert_eq!(wire.query("execute s").value(), "mine");
     wire.ask(&[close(b'S', "s"), sync()].concat()).ok();
     other.query(pid).ok();
+}
+
+#[test]
+fn a_neighbours_statement_is_not_dropped_for_it() {
+    let proxy = launch("size=1");
+    let mut wire = proxy.wire();
+    let shared = "select name from pg_prepared_statements where statement like '%mine%'";
+    for with in ["deallocate", "close"] {
+        wire.ask(&prepare("s", "select 'mine'")).ok();
+        let mut other = proxy.wire();
+        let name = other.query(shared).value();
+        let drop = match with {
+            "close" => [close(b'S', &name), sync()].concat(),
+            _ => query(&format!("deallocate {name}")),
+        };
+        other.ask(&drop).ok();
+        other.close();
+        // In a transaction nothing could be repaired.
+        wire.query("begin").ok();
+        assert_eq!(wire.ask(&run("s", &[])).rows(), ["mine"], "{with}");
+        wire.query("commit").ok();
+        wire.ask(&[close(b'S', "s"), sync()].concat()).ok();
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::protocol::{TransactionStatus, writer};
 use crate::strategy::relay::client::{Front, Sending, Step};
 
 impl Sending<'_, '_> {
-    pub(in super::super) fn bind(&mut self, front: &Front<'_>) -> Step {
+    pub(in crate::strategy::relay) fn bind(&mut self, front: &Front<'_>) -> Step {
         let names = BindNames::read(front.body()).filter(|_| !self.is_plain());
         let Some(names) = names else { return self.pass(Owed::Bind) };
         let statement = match self.place(names.statement) {
@@ -37,7 +37,7 @@ impl Sending<'_, '_> {
         Step::Replaced(HEADER_BYTES + names.bytes())
     }
 
-    pub(in super::super) fn describe(&mut self, front: &Front<'_>) -> Step {
+    pub(in crate::strategy::relay) fn describe(&mut self, front: &Front<'_>) -> Step {
         let name = message::statement_named(front.body()).filter(|_| !self.is_plain());
         let Some(name) = name else { return self.pass(Owed::Describe) };
         let statement = match self.place(name) {
@@ -60,15 +60,18 @@ impl Sending<'_, '_> {
     }
 
     /// The server may have a statement of that name too: it is closed there in any case.
-    pub(in super::super) fn close(&mut self, front: &Front<'_>) -> Step {
+    pub(in crate::strategy::relay) fn close(&mut self, front: &Front<'_>) -> Step {
         match message::statement_named(front.body()).filter(|_| !self.is_plain()) {
-            Some(name) => self.pass_with(Owed::Close, Deed::Undefine(StatementName::new(name))),
+            Some(name) => {
+                self.shun(name);
+                self.pass_with(Owed::Close, Deed::Undefine(StatementName::new(name)))
+            }
             None => self.pass(Owed::Close),
         }
     }
 
     /// A message that names what the server has under the client's own name, or nothing.
-    pub(super) fn use_servers(&mut self, name: &[u8], owed: Owed) -> Step {
+    fn use_servers(&mut self, name: &[u8], owed: Owed) -> Step {
         if name.is_empty() {
             if !self.owns_unnamed(owed) {
                 return self.hold();
@@ -82,7 +85,7 @@ impl Sending<'_, '_> {
 
     /// Makes the server's unnamed statement the client's own, for a message that owes `owed`; `false`: when replies
     /// have come.
-    pub(super) fn owns_unnamed(&mut self, owed: Owed) -> bool {
+    fn owns_unnamed(&mut self, owed: Owed) -> bool {
         let ledger = &mut self.exchange.ledger;
         if ledger.name_in_flight(b"") != InFlight::Settled {
             // Sent as it was.
@@ -128,7 +131,7 @@ impl Sending<'_, '_> {
     // === Repair ===
 
     /// Should the use of a shared statement that follows fail by no fault of the client's, its group is sent again.
-    pub(super) fn begin_attempt(&mut self, name: &[u8]) {
+    fn begin_attempt(&mut self, name: &[u8]) {
         let ledger = &self.exchange.ledger;
         let is_under_way = self.exchange.attempt.is_under_way() || self.state.is_repeating;
         if !is_under_way && self.is_nothing_done() {
@@ -139,14 +142,14 @@ impl Sending<'_, '_> {
     }
 
     /// Outside of a transaction, in a group that has done nothing yet.
-    pub(super) fn is_nothing_done(&self) -> bool {
+    fn is_nothing_done(&self) -> bool {
         let ledger = &self.exchange.ledger;
         ledger.status() == TransactionStatus::Idle && ledger.is_group_untouched()
     }
 
     /// The statement behind a name gives other columns now, but the client is about to ask for them: it is prepared
     /// anew, with the parameter types that the client knows.
-    pub(super) fn renew(&mut self, name: &[u8], statement: &Statement) -> Step {
+    fn renew(&mut self, name: &[u8], statement: &Statement) -> Step {
         let renewed = self.statements.renew(statement).filter(|renewed| !renewed.is_broken());
         match renewed.filter(|_| self.is_nothing_done()) {
             Some(renewed) => {
@@ -157,7 +160,7 @@ impl Sending<'_, '_> {
         }
     }
 
-    pub(super) fn is_portal_described_next(&self, portal: &[u8]) -> bool {
+    fn is_portal_described_next(&self, portal: &[u8]) -> bool {
         let Ok(Some(header)) = client_header(self.next) else { return false };
         let body = self.next.get(HEADER_BYTES..header.bytes).unwrap_or_default();
         header.tag == b'D' && message::portal_named(body) == Some(portal)

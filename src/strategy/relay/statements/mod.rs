@@ -22,7 +22,7 @@ use std::rc::Rc;
 
 use super::client::{Front, Sending, Step, Stop};
 use crate::analysis::session_effects::{Effect, Footprint, Mark, Marks, footprint};
-use crate::client_state::Statement;
+use crate::client_state::{SERVER_NAME_PREFIX, Statement};
 use crate::config::PoolMode;
 use crate::pool::{Asker, Deed, Owed};
 use crate::protocol::{TransactionStatus, writer};
@@ -57,7 +57,7 @@ enum Supply {
 impl Sending<'_, '_> {
     /// Whether messages go on as they are: the server connection is the client's own, or the server ignores
     /// what comes, or may do so.
-    pub(super) fn is_plain(&self) -> bool {
+    fn is_plain(&self) -> bool {
         self.state.mode == PoolMode::Session
             || self.exchange.ledger.is_skipping()
             || self.exchange.ledger.is_copy_in()
@@ -65,13 +65,13 @@ impl Sending<'_, '_> {
     }
 
     /// Whether the transaction has failed, as far as is known.
-    pub(super) fn is_failed(&self) -> bool {
+    fn is_failed(&self) -> bool {
         self.exchange.ledger.status() == TransactionStatus::Failed
     }
 
     /// Takes note of what a text leaves behind. A connection that will be closed after this client needs
     /// no scan for that.
-    pub(super) fn scan(&mut self, front: &Front<'_>, text: &[u8]) -> Footprint {
+    fn scan(&mut self, front: &Front<'_>, text: &[u8]) -> Footprint {
         let is_held = front.is_whole() && !front.is_too_long;
         let footprint = if is_held {
             footprint(text)
@@ -83,23 +83,31 @@ impl Sending<'_, '_> {
     }
 
     /// Takes note of what the transaction does.
-    pub(super) fn note(&mut self, marks: Marks) {
+    fn note(&mut self, marks: Marks) {
         self.state.transaction = self.state.transaction.union(marks);
+    }
+
+    /// A client that names a shared statement as the server does (`pg_prepared_statements` shows how) may drop it,
+    /// for itself: the server connection is not lent to another one as it is.
+    fn shun(&mut self, name: &[u8]) {
+        if name.starts_with(SERVER_NAME_PREFIX.as_bytes()) {
+            self.state.own.add_unknown();
+        }
     }
 
     /// Whether replies decide what the client's names stand for, or whether the server skips what it is sent: a
     /// Sync of the proxy's would end that.
-    pub(super) fn is_anything_open(&self) -> bool {
+    fn is_anything_open(&self) -> bool {
         self.exchange.ledger.has_names_in_flight() || self.is_status_open()
     }
 
     /// Whether replies decide if the transaction has failed.
-    pub(super) fn is_status_open(&self) -> bool {
+    fn is_status_open(&self) -> bool {
         self.exchange.ledger.has_groups_in_flight() || self.exchange.ledger.is_recovering()
     }
 
     /// The message waits for replies. They come without the client's doing.
-    pub(super) fn hold(&mut self) -> Step {
+    fn hold(&mut self) -> Step {
         if self.tell_made_up() && self.exchange.ledger.is_empty() {
             return Step::Again;
         }
@@ -110,7 +118,7 @@ impl Sending<'_, '_> {
         Step::Stop(Stop::Full)
     }
 
-    pub(super) fn insert(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    fn insert(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(self.to_server.edit());
     }
 }

@@ -20,7 +20,7 @@ const KEPT_BYTES_MAX: usize = 16 * 1024;
 const LOOK_AHEAD_MAX: usize = 4;
 
 impl Sending<'_, '_> {
-    pub(in super::super) fn parse(&mut self, front: &Front<'_>) -> Step {
+    pub(in crate::strategy::relay) fn parse(&mut self, front: &Front<'_>) -> Step {
         let body = front.body();
         let is_held = front.is_whole() && !front.is_too_long;
         if self.is_plain() || (is_held && !message::is_parse_sound(body)) {
@@ -66,7 +66,7 @@ impl Sending<'_, '_> {
     }
 
     /// Of a Parse too long to be held the front must do: the client stays with its server connection.
-    pub(super) fn parse_unread(&mut self, front: &Front<'_>) -> Step {
+    fn parse_unread(&mut self, front: &Front<'_>) -> Step {
         self.scan(front, b"");
         if front.body().first() == Some(&0) {
             let deed = Deed::Define(StatementName::Unnamed, Definition::ServerOnly);
@@ -80,7 +80,7 @@ impl Sending<'_, '_> {
         self.pass(Owed::Parse)
     }
 
-    pub(super) fn parse_unnamed(
+    fn parse_unnamed(
         &mut self,
         front: &Front<'_>,
         marks: Marks,
@@ -101,7 +101,7 @@ impl Sending<'_, '_> {
     }
 
     /// How to send an unnamed statement that may be given a name.
-    pub(super) fn next_arm(&mut self, statement: &Rc<Statement>) -> Arm {
+    fn next_arm(&mut self, statement: &Rc<Statement>) -> Arm {
         let (arm, is_timed) = statement.next_run();
         if is_timed && self.exchange.ledger.is_settled() {
             let statement = Rc::clone(statement);
@@ -110,7 +110,7 @@ impl Sending<'_, '_> {
         arm
     }
 
-    pub(super) fn parse_named(
+    fn parse_named(
         &mut self,
         front: &Front<'_>,
         name: &[u8],
@@ -140,7 +140,7 @@ impl Sending<'_, '_> {
         self.pass(Owed::Parse)
     }
 
-    pub(super) fn parse_shared(
+    fn parse_shared(
         &mut self,
         front: &Front<'_>,
         name: StatementName,
@@ -182,7 +182,7 @@ impl Sending<'_, '_> {
     /// Whether nothing misses what a Parse does for its transaction. Its snapshot is taken by the first one, and
     /// from then on its isolation level is fixed: so does the Bind behind it. And a Parse makes visible what a
     /// statement has done that stopped at its row limit (`CommandCounterIncrement`).
-    pub(super) fn is_parse_dispensable(&self) -> bool {
+    fn is_parse_dispensable(&self) -> bool {
         let ledger = &self.exchange.ledger;
         if self.exchange.has_limited && ledger.awaits_sync() {
             return false;
@@ -203,14 +203,14 @@ impl Sending<'_, '_> {
     }
 
     /// Any Parse of what has to be planned does.
-    pub(super) fn do_as_parse(&mut self) {
+    fn do_as_parse(&mut self) {
         self.close_servers(STAND_IN);
         self.insert(|out| writer::parse(out, STAND_IN, b"SELECT", &[0, 0]));
         self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
     }
 
     /// Whether the client's next message is a Describe of the statement that this Parse makes.
-    pub(super) fn is_described_next(&self, parse: &[u8]) -> bool {
+    fn is_described_next(&self, parse: &[u8]) -> bool {
         let Ok(Some(header)) = client_header(self.next) else { return false };
         let body = self.next.get(HEADER_BYTES..header.bytes).unwrap_or_default();
         let name = Parse::read(parse).map(|parse| parse.name);

@@ -1,30 +1,26 @@
 //! A Query, and SQL that names prepared statements.
 
 use super::names_statements;
-use crate::analysis::deallocation::{Deallocation, deallocation, prepared_name};
-use crate::analysis::session_effects::{Effect, Footprint, Mark};
+use crate::analysis::prepared_names::{NameUse, name_use};
+use crate::analysis::session_effects::{Footprint, Mark};
 use crate::client_state::{Definition, Statement, StatementName};
 use crate::pool::{Asker, Deed, Drops, Owed};
 use crate::protocol::{message, writer};
 use crate::strategy::relay::client::{Front, Sending, Step};
 
 impl Sending<'_, '_> {
-    pub(in super::super) fn query(&mut self, front: &Front<'_>) -> Step {
+    pub(in crate::strategy::relay) fn query(&mut self, front: &Front<'_>) -> Step {
         let text = message::query_text(front.body());
         let footprint = self.scan(front, text);
         self.note(footprint.marks);
-        if footprint.effects.contains(Effect::Prepare) {
-            let is_alone = !footprint.marks.contains(Mark::Several);
-            match prepared_name(text).filter(|_| is_alone) {
-                Some(name) => self.state.own.add(&name),
-                None => self.state.own.add_unknown(),
-            }
-        }
         if front.is_whole() && !front.is_too_long && !message::is_query_sound(front.body()) {
             // Refused before it drops anything: owed is what a function call would owe.
             return self.pass(Owed::Function);
         }
         if self.is_plain() {
+            if names_statements(footprint) {
+                self.state.own.add_unknown();
+            }
             return self.pass(Owed::Query);
         }
         let Some(drops) = self.drops(text, footprint) else {
@@ -34,32 +30,35 @@ impl Sending<'_, '_> {
     }
 
     /// What a query drops; `None`: replies decide.
-    pub(super) fn drops(&mut self, text: &[u8], footprint: Footprint) -> Option<Drops> {
+    fn drops(&mut self, text: &[u8], footprint: Footprint) -> Option<Drops> {
         if !names_statements(footprint) {
             return Some(Drops::None);
         }
         if self.is_anything_open() {
             return None;
         }
-        match deallocation(text).filter(|_| !footprint.marks.contains(Mark::Several)) {
-            Some(Deallocation::Nothing) => Some(Drops::None),
-            Some(Deallocation::All) => Some(Drops::All),
-            Some(Deallocation::One(name)) => Some(self.drop_one(&name)),
-            None => {
-                self.hand_over();
-                Some(Drops::None)
-            }
+        let name_use = name_use(text).filter(|_| !footprint.marks.contains(Mark::Several));
+        match name_use {
+            Some(NameUse::Nothing) => return Some(Drops::None),
+            Some(NameUse::DeallocateAll) => return Some(Drops::All),
+            Some(NameUse::Deallocate(name)) => return Some(self.drop_one(&name)),
+            Some(NameUse::Prepare(name)) => self.state.own.add(&name),
+            Some(NameUse::Execute) => {}
+            None => self.state.own.add_unknown(),
         }
+        self.hand_over();
+        Some(Drops::None)
     }
 
     /// `DEALLOCATE name` finds a statement of that name.
-    pub(super) fn drop_one(&mut self, name: &[u8]) -> Drops {
+    fn drop_one(&mut self, name: &[u8]) -> Drops {
         if self.is_failed() {
             return Drops::None;
         }
         if self.state.names.has(name) {
             self.make_empty(name);
         } else if !self.state.own.has(name) {
+            self.shun(name);
             return Drops::None;
         }
         Drops::One(StatementName::new(name))
@@ -93,7 +92,7 @@ impl Sending<'_, '_> {
     }
 
     /// Makes an empty statement, which can't fail.
-    pub(super) fn make_empty(&mut self, name: &[u8]) {
+    fn make_empty(&mut self, name: &[u8]) {
         self.close_servers(name);
         self.insert(|out| writer::parse(out, name, b"", &[0, 0]));
         self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
