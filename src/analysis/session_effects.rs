@@ -57,6 +57,8 @@ pub enum Mark {
     Several,
     /// Its first statement is one that PostgreSQL makes a plan for.
     Planned,
+    /// `FETCH`: what it returns is found in the session, when it is parsed.
+    Fetch,
 }
 
 /// A set of [`Mark`]s.
@@ -397,6 +399,7 @@ impl<'a> Scan<'a> {
             4 if is(word, b"load") => self.add(Effect::Load),
             4 if is(word, b"drop") => self.marks.add(Mark::Ddl),
             5 if is(word, b"alter") => self.marks.add(Mark::Ddl),
+            5 if is(word, b"fetch") => self.marks.add(Mark::Fetch),
             6 if is(word, b"listen") => self.add(Effect::Listen),
             6 if is(word, b"import") => self.marks.add(Mark::Ddl),
             7 if is(word, b"discard") => self.marks.add(Mark::PreparedNames),

@@ -277,6 +277,23 @@ fn a_neighbours_statement_is_not_dropped_for_it() {
 }
 
 #[test]
+fn a_fetch_has_the_columns_of_its_own_sessions_cursor() {
+    let proxy = launch("size=1");
+    let mut others = proxy.wire();
+    others.query("begin; declare c cursor for select 1 as number").ok();
+    assert_eq!(others.ask(&prepare("s", "fetch all from c")).tags(), "1tTZ");
+    others.query("commit").ok();
+    others.ask(&[close(b'S', "s"), sync()].concat()).ok();
+    let mut twin = Twin::new(&proxy);
+    assert_eq!(twin.ask(&prepare("s", "fetch all from c")).tags(), "1tnZ");
+    twin.ask(&[close(b'S', "s"), sync()].concat());
+    twin.ask(&query("begin; declare c cursor for select 'text' as other"));
+    assert_eq!(twin.ask(&prepare("s", "fetch all from c")).tags(), "1tTZ");
+    assert_eq!(twin.ask(&run("s", &[])).rows(), ["text"]);
+    twin.ask(&query("rollback"));
+}
+
+#[test]
 fn names_count_as_far_as_postgresql_looks() {
     let proxy = pool_of_two();
     let mut twin = Twin::new(&proxy);

@@ -320,13 +320,15 @@ proptest! {
 
 #[test]
 fn marks() {
-    use Mark::{Ddl, LocalSetting, Planned, PreparedNames, Several};
-    let all = [LocalSetting, Ddl, PreparedNames, Several, Planned];
+    use Mark::{Ddl, Fetch, LocalSetting, Planned, PreparedNames, Several};
+    let all = [LocalSetting, Ddl, PreparedNames, Several, Planned, Fetch];
     let table: &[(&str, &[Mark])] = &[
         ("SELECT 1", &[Planned]),
         ("(select 1) union values (2);", &[Planned]),
         ("with x as (select 1) insert into t table x", &[Planned]),
         ("begin", &[]),
+        ("fetch all from c", &[Fetch]),
+        ("select a from t fetch first row only", &[Planned]),
         ("select 1; select 2", &[Several, Planned]),
         ("set local timezone to utc", &[LocalSetting]),
         ("set local time zone 'utc'", &[LocalSetting]),

@@ -52,6 +52,7 @@ impl Sending<'_, '_> {
         }
         let is_shareable = !self.state.keeps_server()
             && !self.state.transaction.contains(Mark::LocalSetting)
+            && !footprint.marks.contains(Mark::Fetch)
             && std::str::from_utf8(definition).is_ok();
         let known = known.or_else(|| {
             let comes_again = !parse.name.is_empty() || self.statements.is_seen_again(definition);
