@@ -81,6 +81,19 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// Passes over white space; where the next token or comment begins.
+    #[inline]
+    pub fn skip_space(&mut self) -> usize {
+        self.at = self.run_end(self.at, SPACE);
+        self.at
+    }
+
+    /// Goes on at `at`, where a token begins.
+    #[inline]
+    pub fn skip_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
     #[inline]
     fn byte(&self, at: usize) -> Option<u8> {
         self.text.get(at).copied()

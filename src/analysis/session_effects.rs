@@ -8,6 +8,8 @@
 //! theirs: [`Effect::Unknown`]), by an operator, cast or view that hides such a function, temporary relations made
 //! by way of a `search_path` that leads to pg_temp, `currval` and `lastval`.
 
+mod skim;
+
 use memchr::memchr;
 
 use super::lexer::{Lexer, Token, TokenKind};
@@ -82,10 +84,14 @@ pub fn footprint(text: &[u8]) -> Footprint {
     if memchr(0, text).is_some() {
         scan.add(Effect::Unknown);
     }
-    for token in Lexer::new(text) {
-        scan.token(token);
+    let mut lexer = Lexer::new(text);
+    loop {
+        scan.skim(&mut lexer);
+        match lexer.next() {
+            Some(token) => scan.token(token),
+            None => return scan.finish(),
+        }
     }
-    scan.finish()
 }
 
 // === impl Effect ===
@@ -306,6 +312,27 @@ impl<'a> Scan<'a> {
     fn finish(mut self) -> Footprint {
         self.end_statement();
         Footprint { effects: self.found, marks: self.marks }
+    }
+
+    /// Passes over what tells nothing.
+    #[inline]
+    fn skim(&mut self, lexer: &mut Lexer<'_>) {
+        if self.phase != Phase::Inside || self.set_config.is_some() {
+            return;
+        }
+        let from = lexer.skip_space();
+        if let Some(name) = self.name {
+            // It may be a function's, or INSERT, MERGE before INTO.
+            let initial = self.text.get(name.start).map_or(0, u8::to_ascii_lowercase);
+            if self.text.get(from) == Some(&b'(') || matches!(initial, b'i' | b'm') {
+                return;
+            }
+        }
+        let end = skim::dull_end(self.text, from);
+        if end > from {
+            lexer.skip_to(end);
+            self.name = None;
+        }
     }
 
     #[inline]
@@ -618,7 +645,8 @@ const READ_BY_ANALYSIS: &[&[u8]] = &[
 
 const TEMPORARY_SCHEMA: &[u8] = b"pg_temp";
 
-/// Functions that leave something behind, besides set_config. Their initials stand in [`Scan::call`].
+/// Functions that leave something behind, besides set_config. Their initials stand in [`Scan::call`], the first three
+/// letters in `skim::is_telling`.
 const FUNCTIONS: &[(&[u8], Effects)] = &[
     (b"pg_advisory_lock", Effects::of(Effect::AdvisoryLock)),
     (b"pg_advisory_lock_shared", Effects::of(Effect::AdvisoryLock)),

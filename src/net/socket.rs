@@ -10,7 +10,7 @@ use crate::config::Net;
 
 /// Sets what a connected socket needs.
 pub fn tune(stream: &Stream, options: &Net) {
-    if let Stream::Tcp(stream) = stream {
+    if let Some(stream) = stream.tcp() {
         set_options(&SockRef::from(stream), options);
     }
 }

@@ -125,9 +125,9 @@ async fn dial_unlimited(
 pub async fn connect(address: &Address) -> io::Result<Stream> {
     match address {
         Address::Tcp { host, port } => {
-            TcpStream::connect((host.as_str(), *port)).await.map(Stream::Tcp)
+            TcpStream::connect((host.as_str(), *port)).await.map(Stream::from)
         }
-        Address::Unix(path) => UnixStream::connect::<&Path>(path).await.map(Stream::Unix),
+        Address::Unix(path) => UnixStream::connect::<&Path>(path).await.map(Stream::from),
     }
 }
 

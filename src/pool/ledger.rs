@@ -416,6 +416,19 @@ impl Ledger {
         self.queue.front().map(|entry| (entry.owed, entry.asker))
     }
 
+    /// Whether a reply is the client's and settles nothing: a row, or, of a query, all but its end.
+    #[inline]
+    pub fn passes(&self, tag: u8) -> bool {
+        let Some(front) = self.queue.front().filter(|front| front.asker == Asker::Client) else {
+            return false;
+        };
+        match front.owed {
+            Owed::Query => matches!(tag, b'D' | b'T') || (tag == b'C' && self.copy == Copy::No),
+            Owed::Execute => tag == b'D',
+            _ => false,
+        }
+    }
+
     /// A reply came. `status` is the byte of a ReadyForQuery. Made-up replies in front were taken before.
     pub fn received(&mut self, tag: u8, status: u8) -> Result<Verdict, OutOfStep> {
         let front = self.front();

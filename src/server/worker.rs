@@ -17,7 +17,6 @@ use super::acceptor::{Acceptor, Arrival, Door};
 use crate::auth::Credentials;
 use crate::config::Config;
 use crate::ids::WorkerId;
-use crate::net::Stream;
 use crate::pool::{PoolMail, Pools, SharedPools};
 use crate::session::{self, CancelMail, CancelRouter, Context};
 
@@ -102,7 +101,11 @@ impl Worker {
         let thread =
             std::thread::Builder::new().name(format!("worker-{}", id.0)).spawn(move || {
                 let local = LocalSet::new();
-                local.block_on(&runtime, run(id, shared, mailbox));
+                // A task like the sessions: what `block_on` is given would be polled at each wake of any of them.
+                let life = local.spawn_local(run(id, shared, mailbox));
+                if let Err(error) = local.block_on(&runtime, life) {
+                    std::panic::resume_unwind(error.into_panic());
+                }
                 // Server connections that are still lent close with their sessions here.
                 drop(local);
                 runtime.shutdown_background();
@@ -167,7 +170,7 @@ fn welcome(arrival: Arrival<TcpStream>, context: &Rc<Context>) {
     let Arrival { stream, peer, counted } = arrival;
     let context = Rc::clone(context);
     tokio::task::spawn_local(async move {
-        session::serve(Stream::Tcp(stream), peer, context).await;
+        session::serve(stream.into(), peer, context).await;
         drop(counted);
     });
 }

@@ -20,6 +20,9 @@ use crate::pool::{Lease, Pool, Repeat, Variant};
 use crate::protocol::{FrameError, LocalError, SqlState, TransactionStatus, writer};
 use crate::strategy::relay::{Farewell, Splice, Stop, from_client, from_server, server_lost};
 
+/// After so many steps the other clients of the worker have their turn.
+const STEPS_MAX: usize = 32;
+
 /// Local answers that wait for the client before it is read no further.
 const LOCAL_ANSWERS_MAX: usize = 4 * CHUNK_BYTES;
 
@@ -114,13 +117,15 @@ impl Session {
     /// Moves what can be moved. Cancel safe: everything is in `self`.
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Turn> {
         self.handle.watch(cx.waker());
-        loop {
+        for _ in 0..STEPS_MAX {
             match self.step(cx) {
                 ControlFlow::Continue(true) => {}
                 ControlFlow::Continue(false) => return Poll::Pending,
                 ControlFlow::Break(turn) => return Poll::Ready(turn),
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn step(&mut self, cx: &mut TaskContext<'_>) -> Flow {
@@ -128,7 +133,9 @@ impl Session {
         let flushed = self.flush_to_client(cx)?;
         let answered = self.pump_server(cx)?;
         let asked = self.pump_client(cx)?;
-        ControlFlow::Continue(flushed || answered || asked)
+        // The usual end of a transaction: the server connection is gone, and the client has not spoken yet.
+        let is_over = self.lease.is_none() && self.to_client.is_empty();
+        ControlFlow::Continue(flushed || asked || (answered && !is_over))
     }
 
     /// Does what the session was told from outside.
@@ -178,7 +185,15 @@ impl Session {
 
     // === To the client ===
 
+    #[inline]
     pub(super) fn flush_to_client(&mut self, cx: &mut TaskContext<'_>) -> Flow {
+        if self.to_client.is_empty() {
+            return ControlFlow::Continue(false);
+        }
+        self.flush_rest_to_client(cx)
+    }
+
+    fn flush_rest_to_client(&mut self, cx: &mut TaskContext<'_>) -> Flow {
         let mut moved = false;
         while !self.to_client.is_empty() {
             match self.stream.poll_send(cx, &self.to_client) {

@@ -6,7 +6,7 @@ use super::Effect::{
     AdvisoryLock, ForeignSession, HoldCursor, Listen, Load, Prepare, Process, Setting, Temporary,
     Unknown,
 };
-use super::{Effect, Effects, Mark, footprint};
+use super::{Effect, Effects, Mark, Scan, footprint};
 use crate::analysis::lexer::Lexer;
 
 fn session_effects(text: &[u8]) -> Effects {
@@ -275,6 +275,12 @@ const PIECES: &[&str] = &[
     "'\\'",
     "U&\"a\"",
     "setseed",
+    "select a, b",
+    "\"User\".\"id\"",
+    "$1",
+    "1e5into",
+    "merge",
+    "execute",
 ];
 
 fn pieces() -> impl Strategy<Value = Vec<&'static str>> {
@@ -306,6 +312,20 @@ proptest! {
         if !plain.contains('\'') {
             prop_assert_eq!(session_effects(plain.as_bytes()), session_effects(lines.as_bytes()));
         }
+    }
+
+    /// Token by token the same is found.
+    #[test]
+    fn nothing_is_skimmed_that_tells(
+        pieces in pieces(),
+        glue in proptest::collection::vec(proptest::sample::select(&["", " ", "/**/"][..]), 30),
+        noise in proptest::collection::vec(proptest::sample::select(&b"aE1.5e\"'$ (pg_sIN*/-\x80"[..]), 0..40),
+    ) {
+        let glued = pieces.iter().zip(&glue).flat_map(|(piece, glue)| [*piece, *glue]);
+        let text = [glued.collect::<String>().as_bytes(), b" ", &noise].concat();
+        let mut scan = Scan::new(&text);
+        Lexer::new(&text).for_each(|token| scan.token(token));
+        prop_assert_eq!(footprint(&text), scan.finish());
     }
 
     /// Statements in one text leave what they leave one by one.

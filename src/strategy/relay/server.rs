@@ -72,6 +72,13 @@ pub fn from_server(
             return Ok(at);
         };
         let front = rest.get(..header.bytes).unwrap_or(rest);
+        if exchange.ledger.passes(header.tag) {
+            exchange.attempt.give_up();
+            to_client.pass(at..at + front.len());
+            exchange.body = Body::rest(true, header.bytes - front.len());
+            at += front.len();
+            continue;
+        }
         if !is_seen_enough(exchange, header, front) {
             return Ok(at);
         }
