@@ -58,6 +58,13 @@ impl Stream {
         }
     }
 
+    /// Whether this task will be woken when there is something to read, and there is nothing yet.
+    #[inline]
+    pub fn is_awaited(&self, cx: &Context<'_>) -> bool {
+        self.reader.as_ref().is_some_and(|reader| reader.will_wake(cx.waker()))
+            && self.socket.try_io(Interest::READABLE, |_| Ok(())).is_err()
+    }
+
     /// Reads once if epoll has reported the socket: else it costs no system call, and nobody is woken later.
     pub fn try_receive(&mut self, into: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut is_reported = false;

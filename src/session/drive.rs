@@ -244,7 +244,7 @@ impl Session {
                 Poll::Pending => {}
             }
         }
-        if !self.to_client.is_empty() {
+        if !self.to_client.is_empty() || lease.server.stream.is_awaited(cx) {
             return ControlFlow::Continue(moved);
         }
         let held = std::mem::take(&mut lease.server.held);
@@ -372,7 +372,7 @@ impl Session {
             Input::Open => {}
             Input::Ended | Input::Terminated | Input::Broken(_) => return self.leave_if_answered(),
         }
-        if self.inbox.len() > self.inbox_max() {
+        if self.inbox.len() > self.inbox_max() || self.stream.is_awaited(cx) {
             return ControlFlow::Continue(false);
         }
         let mut scratch = self.context.take_scratch();
