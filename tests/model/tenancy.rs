@@ -72,7 +72,7 @@ impl Tenancy {
 
     /// Whether a message may tie the client to its server connection: a function may do anything, SQL that
     /// names prepared statements must find them there, and so must a Parse of a name that is taken. What is parsed
-    /// under other settings is no statement for others.
+    /// under other settings is no statement for others, nor is a FETCH.
     fn pins(&mut self, message: &Message) -> bool {
         let names_statements =
             |sql: &str| ["DEALLOCATE", "EXECUTE", "PREPARE"].iter().any(|word| sql.contains(word));
@@ -81,7 +81,8 @@ impl Tenancy {
         }
         match message {
             Message::Parse { name, sql } => {
-                let is_own = !name.is_empty() && (!self.names.insert(name) || self.has_set);
+                let is_shared = !self.has_set && !sql.starts_with("FETCH");
+                let is_own = !name.is_empty() && (!self.names.insert(name) || !is_shared);
                 names_statements(sql) || is_own
             }
             Message::Query(sql) => names_statements(sql),
