@@ -130,10 +130,10 @@ fn find() -> Result<PathBuf, String> {
         return has_server(&bin).ok_or(format!("no postgres in {}", bin.display()));
     }
     if let Ok(major) = env::var("PGSTEWARD_TEST_PG") {
-        let embedded = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join("../embedded-postgres")
-            .join(&major)
-            .join("bin");
+        // Not by way of `tmp`, which may be closed to the server's account.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
+        let embedded = target.expect("target/tmp has a parent");
+        let embedded = embedded.join("embedded-postgres").join(&major).join("bin");
         let debian = PathBuf::from(format!("/usr/lib/postgresql/{major}/bin"));
         return has_server(&debian)
             .or_else(|| has_server(&embedded))
