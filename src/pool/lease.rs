@@ -3,11 +3,15 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::cancel::cancel;
 use super::pool::Pool;
-use super::server::ServerConnection;
+use super::server::{Backend, ServerConnection};
 
 /// So long an abandoned server process may take to end.
 const LAST_BREATH: Duration = Duration::from_secs(2);
+
+/// It is cancelled again after this, twice this, and so on.
+const CANCEL_PAUSE: Duration = Duration::from_millis(20);
 
 /// A loan. Dropped, it closes the connection: only [`Lease::release`] and [`Lease::clean`] give it back.
 #[derive(Debug)]
@@ -59,11 +63,28 @@ impl Lease {
     /// else there would be more of them than the pool's size for a while.
     pub fn abandon(mut self) {
         tokio::task::spawn_local(async move {
-            super::cancel::cancel(Rc::clone(&self.server.backend)).await;
+            let backend = Rc::clone(&self.server.backend);
+            cancel(Rc::clone(&backend)).await;
+            let over = async {
+                tokio::select! {
+                    () = self.server.closed() => {}
+                    () = cancel_again(backend) => {}
+                }
+            };
             // Whatever it does that no cancel ends is not waited for.
-            let _ = tokio::time::timeout(LAST_BREATH, self.server.closed()).await;
+            let _ = tokio::time::timeout(LAST_BREATH, over).await;
             drop(self);
         });
+    }
+}
+
+/// The first cancel may have come before the statement had begun, or before the next one of a pipeline had.
+async fn cancel_again(backend: Rc<Backend>) {
+    let mut pause = CANCEL_PAUSE;
+    loop {
+        tokio::time::sleep(pause).await;
+        cancel(Rc::clone(&backend)).await;
+        pause *= 2;
     }
 }
 
