@@ -2,11 +2,15 @@
 //! there are any, the connection stays with the client.
 //!
 //! A name is noted when what makes it is sent, and forgotten when its deallocation is confirmed. It may be noted in
-//! vain (what made it failed); then the connection stays longer than it must.
+//! vain (what made it failed); then the connection stays longer than it must. So it does when there are more names
+//! than are remembered.
 
 use std::collections::HashSet;
 
 use super::names::key;
+
+/// So many names are remembered.
+const NAMES_MAX: usize = 1000;
 
 /// Such names of one client.
 #[derive(Debug, Default)]
@@ -19,7 +23,11 @@ pub struct OwnNames {
 impl OwnNames {
     /// A statement of this name is about to be made.
     pub fn add(&mut self, name: &[u8]) {
-        self.names.insert(key(name).into());
+        if self.names.len() < NAMES_MAX {
+            self.names.insert(key(name).into());
+        } else {
+            self.are_unknown = true;
+        }
     }
 
     /// Statements are about to be made, or named, under names that can't be told.
@@ -51,6 +59,19 @@ impl OwnNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_without_end_are_not_remembered() {
+        let mut own = OwnNames::default();
+        for number in 0..1_000_000_u32 {
+            own.add(&number.to_be_bytes());
+        }
+        assert!(own.names.len() <= NAMES_MAX);
+        for number in 0..1_000_000_u32 {
+            own.remove(&number.to_be_bytes());
+        }
+        assert!(!own.is_empty());
+    }
 
     #[test]
     fn what_cannot_be_told_goes_only_with_all() {
