@@ -294,6 +294,22 @@ fn a_fetch_has_the_columns_of_its_own_sessions_cursor() {
 }
 
 #[test]
+fn an_unnamed_statement_without_rows_is_described_in_a_failed_transaction_too() {
+    let proxy = pool_of_two();
+    let mut twin = Twin::new(&proxy);
+    for text in ["copy pg_class to stdout", "", "begin", "commit"] {
+        twin.ask(&[parse("", text, &[23]), sync()].concat());
+        let holder = occupy(&proxy);
+        twin.ask(&[parse("b", "begin", &[]), bind("", "b", &[]), execute("", 0), sync()].concat());
+        twin.ask(&[execute("none", 0), sync()].concat());
+        twin.ask(&[describe(b'S', ""), sync()].concat());
+        twin.ask(&[close(b'S', "b"), sync()].concat());
+        twin.ask(&query("rollback"));
+        drop(holder);
+    }
+}
+
+#[test]
 fn names_count_as_far_as_postgresql_looks() {
     let proxy = pool_of_two();
     let mut twin = Twin::new(&proxy);

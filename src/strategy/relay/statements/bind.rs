@@ -3,6 +3,8 @@
 use std::rc::Rc;
 
 use super::{Place, Supply};
+use crate::analysis::lexer::Lexer;
+use crate::analysis::session_effects::{Mark, Marks};
 use crate::client_state::{Definition, Statement, StatementName, is_transaction_exit};
 use crate::pool::{Asker, Deed, InFlight, Owed};
 use crate::protocol::frame::{HEADER_BYTES, client_header};
@@ -103,8 +105,11 @@ impl Sending<'_, '_> {
         let is_failed = self.is_failed();
         let ledger = &mut self.exchange.ledger;
         match self.state.names.unnamed() {
-            Some(Definition::Kept(parse, _))
-                if is_failed && owed == Owed::Bind && !is_exit(parse) =>
+            // A Bind fails whatever it binds; a description does only where there are rows to describe.
+            Some(Definition::Kept(parse, marks))
+                if is_failed
+                    && !is_exit(parse)
+                    && (owed == Owed::Bind || is_rowless(parse, *marks)) =>
             {
                 let types = types(parse).to_vec();
                 self.insert(|out| writer::parse(out, b"", b"", &types));
@@ -171,6 +176,15 @@ impl Sending<'_, '_> {
 fn is_exit(frame: &[u8]) -> bool {
     let parse = Parse::read(frame.get(HEADER_BYTES..).unwrap_or_default());
     parse.is_some_and(|parse| is_transaction_exit(parse.text))
+}
+
+/// Whether its statement is known to return no rows.
+fn is_rowless(frame: &[u8], marks: Marks) -> bool {
+    let parse = Parse::read(frame.get(HEADER_BYTES..).unwrap_or_default());
+    let text = parse.map(|parse| parse.text).unwrap_or_default();
+    let first = Lexer::new(text).next().map(|token| token.bytes(text)).unwrap_or_default();
+    let with_rows: [&[u8]; 5] = [b"show", b"explain", b"fetch", b"execute", b"call"];
+    !marks.contains(Mark::Planned) && !with_rows.iter().any(|word| first.eq_ignore_ascii_case(word))
 }
 
 /// The parameter types of a Parse, with their number in front.
