@@ -1,6 +1,7 @@
 //! A Query, and SQL that names prepared statements.
 
 use super::names_statements;
+use crate::analysis::lexer::Lexer;
 use crate::analysis::prepared_names::{NameUse, name_use};
 use crate::analysis::session_effects::{Footprint, Mark};
 use crate::client_state::{Definition, Statement, StatementName};
@@ -46,7 +47,11 @@ impl Sending<'_, '_> {
             Some(NameUse::Execute) => {}
             None => self.state.own.add_unknown(),
         }
-        self.hand_over();
+        if self.is_failed() && ends_failed_transaction(text) {
+            self.hand_over_in_failed_transaction();
+        } else {
+            self.hand_over();
+        }
         Some(Drops::None)
     }
 
@@ -85,6 +90,25 @@ impl Sending<'_, '_> {
         }
     }
 
+    /// `ROLLBACK; EXECUTE name`: nothing can be prepared before the one, and the names are needed by the other. The
+    /// transaction has no future: it is ended first, and another one, as failed, put in its place.
+    fn hand_over_in_failed_transaction(&mut self) {
+        if !self.state.names.has_shared() {
+            return;
+        }
+        self.query_by_proxy("ROLLBACK");
+        for (name, statement) in self.state.names.named() {
+            self.hand_over_one(&name, &statement);
+        }
+        self.query_by_proxy("BEGIN");
+        self.query_by_proxy("failed");
+    }
+
+    fn query_by_proxy(&mut self, text: &str) {
+        self.insert(|out| writer::query(out, text));
+        self.exchange.ledger.sent_by_proxy(Owed::Query, Asker::Proxy, Deed::None);
+    }
+
     /// Gives a name of the client to an empty statement: that can be parsed in a failed transaction too.
     pub(super) fn take_name(&mut self, name: &[u8]) {
         self.state.own.add(name);
@@ -120,5 +144,34 @@ impl Sending<'_, '_> {
         self.to_server.insert(writer::SYNC);
         self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Proxy, deed);
         self.exchange.ledger.sent_by_proxy(Owed::Sync, Asker::Proxy, Deed::None);
+    }
+}
+
+/// Whether the first statement of a text ends a failed transaction, and begins no other.
+fn ends_failed_transaction(text: &[u8]) -> bool {
+    let mut words = Lexer::new(text).map(|token| token.bytes(text));
+    let mut is_next = |expected: &[&[u8]]| {
+        let word = words.next().unwrap_or_default();
+        expected.iter().any(|expected| word.eq_ignore_ascii_case(expected))
+    };
+    is_next(&[b"rollback", b"commit", b"end", b"abort"]) && is_next(&[b";", b"work", b"transaction"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_transaction_is_ended_by_these() {
+        for (text, expected) in [
+            ("ROLLBACK; EXECUTE a", true),
+            ("commit work; deallocate a", true),
+            ("ROLLBACK TO s; EXECUTE a", false),
+            ("COMMIT AND CHAIN; EXECUTE a", false),
+            ("COMMIT PREPARED 'a'; EXECUTE a", false),
+            ("EXECUTE a; ROLLBACK", false),
+        ] {
+            assert_eq!(ends_failed_transaction(text.as_bytes()), expected, "{text}");
+        }
     }
 }
