@@ -5,14 +5,20 @@ use super::session_effects::{Effect, Effects};
 /// The effects of calling the function with this OID through the FunctionCall message.
 ///
 /// OIDs below 10000 are fixed in PostgreSQL's sources (src/include/catalog/pg_proc.dat). Drivers use the message
-/// for large objects, whose descriptors end with the transaction; any other function may do anything.
+/// for large objects, whose descriptors end with the transaction. A function that isn't PostgreSQL's own may do
+/// anything; of PostgreSQL's own only these are known not to.
 pub fn function_call_effects(oid: u32) -> Effects {
     if LARGE_OBJECT_FUNCTIONS.contains(&oid) {
         Effects::NONE
+    } else if oid >= FIRST_NORMAL_OID {
+        Effects::from(Effect::Routine)
     } else {
         Effects::from(Effect::Unknown)
     }
 }
+
+/// Lower ones are PostgreSQL's own (`FirstNormalObjectId`).
+const FIRST_NORMAL_OID: u32 = 16_384;
 
 const LARGE_OBJECT_FUNCTIONS: [u32; 20] = [
     715,  // lo_create(oid)
@@ -50,9 +56,12 @@ mod tests {
 
     #[test]
     fn any_other_function_may_do_anything() {
-        // set_config, pg_advisory_lock, a user's function.
-        for oid in [0, 2078, 2880, 16_384, u32::MAX] {
+        // set_config, pg_advisory_lock.
+        for oid in [0, 2078, 2880, 16_383] {
             assert!(function_call_effects(oid).contains(Effect::Unknown), "{oid}");
+        }
+        for oid in [16_384, u32::MAX] {
+            assert!(function_call_effects(oid).contains(Effect::Routine), "{oid}");
         }
     }
 }

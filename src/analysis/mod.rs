@@ -2,6 +2,7 @@
 //!
 //! * [`lexer`]: the text as PostgreSQL's scanner would cut it.
 //! * [`session_effects`]: what a statement may leave behind on its server connection.
+//! * [`setting_changes`]: which settings a text may change, by name.
 //! * [`prepared_names`]: what SQL does with prepared statements and their names.
 //! * [`clock_literals`]: whether a text means something else each time it is parsed.
 //! * [`fastpath`]: the same for a FunctionCall message, which has no text.
@@ -13,3 +14,4 @@ pub mod fastpath;
 pub mod lexer;
 pub mod prepared_names;
 pub mod session_effects;
+pub mod setting_changes;

@@ -4,77 +4,22 @@
 //! they are called. It errs to the safe side: an effect too many costs a pooled connection for a while, one too few
 //! leaks. It can't see into functions, rules, triggers and views of the database: see `Limits` below.
 //!
-//! Limits: state set by a function's body or by SQL in a string (except by those that are known to run
-//! theirs: [`Effect::Unknown`]), by an operator, cast or view that hides such a function, temporary relations made
-//! by way of a `search_path` that leads to pg_temp, `currval` and `lastval`.
+//! A function that isn't one of PostgreSQL's own, by its name, may do anything ([`Effect::Routine`]).
+//!
+//! Limits: state set by a function that is called by an operator, cast, trigger, rule or view, or that is called like
+//! one of PostgreSQL's own and found before it; temporary relations made by way of a `search_path` that leads to
+//! pg_temp.
 
+mod footprint;
+mod functions;
 mod skim;
+
+pub use footprint::{Effect, Effects, Footprint, Mark, Marks};
 
 use memchr::memchr;
 
 use super::lexer::{Lexer, Token, TokenKind};
-
-/// A kind of session state that outlives its transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Effect {
-    /// A setting or role: `SET`, `set_config(..., false)`.
-    Setting,
-    /// `LISTEN`.
-    Listen,
-    /// A temporary relation, or anything in schema pg_temp.
-    Temporary,
-    /// A prepared statement made by SQL.
-    Prepare,
-    /// A session-level advisory lock.
-    AdvisoryLock,
-    /// A cursor that survives its transaction.
-    HoldCursor,
-    /// A library loaded into the server process.
-    Load,
-    /// A connection that the server opened to another one (dblink).
-    ForeignSession,
-    /// State of the server process that even `DISCARD ALL` leaves: temporary replication slots, a base backup, a
-    /// replication origin, the seed of `random()`.
-    Process,
-    /// The text doesn't tell.
-    Unknown,
-}
-
-/// A set of [`Effect`]s.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Effects(u16);
-
-/// Something else that the relay must know of a text, beside its effects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Mark {
-    /// It changes a setting that the analysis of statements reads, until the end of the transaction.
-    LocalSetting,
-    /// It may change what a name means, or of what type a column is, for other sessions too.
-    Ddl,
-    /// It names prepared statements: `PREPARE`, `EXECUTE`, `DEALLOCATE`, `DISCARD`.
-    PreparedNames,
-    /// More than one statement.
-    Several,
-    /// Its first statement is one that PostgreSQL makes a plan for.
-    Planned,
-    /// `FETCH`: what it returns is found in the session, when it is parsed.
-    Fetch,
-}
-
-/// A set of [`Mark`]s.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks(u8);
-
-/// What a scan of a text tells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Footprint {
-    /// What it may leave on its server connection.
-    pub effects: Effects,
-    /// All else.
-    pub marks: Marks,
-}
+use super::setting_changes;
 
 /// What the statements of `text` may leave on the server connection that runs them, and their marks.
 ///
@@ -91,135 +36,6 @@ pub fn footprint(text: &[u8]) -> Footprint {
             Some(token) => scan.token(token),
             None => return scan.finish(),
         }
-    }
-}
-
-// === impl Effect ===
-
-impl Effect {
-    /// Every effect, in the order in which [`Effects::first`] picks one.
-    pub const ALL: [Effect; 10] = [
-        Effect::Setting,
-        Effect::Listen,
-        Effect::Temporary,
-        Effect::Prepare,
-        Effect::AdvisoryLock,
-        Effect::HoldCursor,
-        Effect::Load,
-        Effect::ForeignSession,
-        Effect::Process,
-        Effect::Unknown,
-    ];
-
-    /// Its name for operators: metrics, `SHOW CLIENTS`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Effect::Setting => "setting",
-            Effect::Listen => "listen",
-            Effect::Temporary => "temporary",
-            Effect::Prepare => "prepare",
-            Effect::AdvisoryLock => "advisory_lock",
-            Effect::HoldCursor => "hold_cursor",
-            Effect::Load => "load",
-            Effect::ForeignSession => "foreign_session",
-            Effect::Process => "process",
-            Effect::Unknown => "unknown",
-        }
-    }
-
-    /// Whether `DISCARD ALL` may leave it: only closing the server connection surely ends it. After
-    /// temporary relations their schema stays: the next client's first use of it goes unnoticed, and a
-    /// PREPARE TRANSACTION that PostgreSQL would refuse succeeds.
-    pub fn outlives_discard_all(self) -> bool {
-        match self {
-            Effect::Temporary | Effect::Load | Effect::ForeignSession | Effect::Process => true,
-            Effect::Setting
-            | Effect::Listen
-            | Effect::Prepare
-            | Effect::AdvisoryLock
-            | Effect::HoldCursor
-            | Effect::Unknown => false,
-        }
-    }
-
-    const fn bit(self) -> u16 {
-        1 << self as u8
-    }
-}
-
-// === impl Marks ===
-
-impl Marks {
-    /// Whether `mark` is among them.
-    #[inline]
-    pub fn contains(self, mark: Mark) -> bool {
-        self.0 & (1 << mark as u8) != 0
-    }
-
-    /// Those of both.
-    #[must_use]
-    pub const fn union(self, other: Marks) -> Marks {
-        Marks(self.0 | other.0)
-    }
-
-    fn add(&mut self, mark: Mark) {
-        self.0 |= 1 << mark as u8;
-    }
-}
-
-// === impl Effects ===
-
-impl Effects {
-    /// No effect.
-    pub const NONE: Effects = Effects(0);
-
-    /// Whether nothing is left behind.
-    #[inline]
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Whether `effect` is among them.
-    pub fn contains(self, effect: Effect) -> bool {
-        self.0 & effect.bit() != 0
-    }
-
-    /// Those of either set.
-    #[must_use]
-    pub const fn union(self, other: Effects) -> Effects {
-        Effects(self.0 | other.0)
-    }
-
-    /// Without one of them.
-    #[must_use]
-    pub const fn without(self, effect: Effect) -> Effects {
-        Effects(self.0 & !effect.bit())
-    }
-
-    /// Its members, in the order of [`Effect::ALL`].
-    pub fn iter(self) -> impl Iterator<Item = Effect> {
-        Effect::ALL.into_iter().filter(move |effect| self.contains(*effect))
-    }
-
-    /// One of them, to name as the reason.
-    pub fn first(self) -> Option<Effect> {
-        self.iter().next()
-    }
-
-    const fn of(effect: Effect) -> Effects {
-        Effects(effect.bit())
-    }
-}
-
-impl From<Effect> for Effects {
-    fn from(effect: Effect) -> Self {
-        Effects::of(effect)
-    }
-}
-
-impl FromIterator<Effect> for Effects {
-    fn from_iter<I: IntoIterator<Item = Effect>>(effects: I) -> Self {
-        effects.into_iter().fold(Effects::NONE, |all, effect| all.union(effect.into()))
     }
 }
 
@@ -252,6 +68,12 @@ enum Phase {
     Create,
     /// After INTO [TABLE] [LOCAL | GLOBAL].
     Into,
+    /// After INSERT INTO, MERGE INTO: the name of a relation.
+    Target,
+    /// After DISCARD.
+    Discard,
+    /// After UPDATE.
+    Update,
 }
 
 /// An open call of set_config.
@@ -274,6 +96,14 @@ enum Third {
     AnythingElse,
 }
 
+/// A word or quoted identifier.
+#[derive(Clone, Copy)]
+struct Name {
+    token: Token,
+    /// Where the token before it ends.
+    behind: usize,
+}
+
 /// The pass over one text.
 struct Scan<'a> {
     text: &'a [u8],
@@ -282,8 +112,12 @@ struct Scan<'a> {
     /// A statement has begun.
     has_begun: bool,
     phase: Phase,
+    /// The statement is planned: a name before a parenthesis may be a function that is called.
+    calls: bool,
     /// The token before, if a word or a quoted identifier.
-    name: Option<Token>,
+    name: Option<Name>,
+    /// Where the last token ends that isn't white space or a comment.
+    end: usize,
     /// Parentheses and brackets that are open.
     depth: u32,
     set_config: Option<SetConfig>,
@@ -299,7 +133,9 @@ impl<'a> Scan<'a> {
             marks: Marks::default(),
             has_begun: false,
             phase: Phase::Start,
+            calls: false,
             name: None,
+            end: 0,
             depth: 0,
             set_config: None,
         }
@@ -317,26 +153,29 @@ impl<'a> Scan<'a> {
     /// Passes over what tells nothing.
     #[inline]
     fn skim(&mut self, lexer: &mut Lexer<'_>) {
-        if self.phase != Phase::Inside || self.set_config.is_some() {
+        if self.phase != Phase::Inside || self.set_config.is_some() || !self.calls {
             return;
         }
         let from = lexer.skip_space();
         if let Some(name) = self.name {
             // It may be a function's, or INSERT, MERGE before INTO.
-            let initial = self.text.get(name.start).map_or(0, u8::to_ascii_lowercase);
+            let initial = self.text.get(name.token.start).map_or(0, u8::to_ascii_lowercase);
             if self.text.get(from) == Some(&b'(') || matches!(initial, b'i' | b'm') {
                 return;
             }
         }
-        let end = skim::dull_end(self.text, from);
+        let last = self.text.get(..self.end).and_then(<[u8]>::last).copied().unwrap_or(b' ');
+        let end = skim::dull_end(self.text, from, last);
         if end > from {
             lexer.skip_to(end);
             self.name = None;
+            self.end = end;
         }
     }
 
     #[inline]
     fn token(&mut self, token: Token) {
+        let behind = std::mem::replace(&mut self.end, token.end);
         let bytes = token.bytes(self.text);
         if self.set_config.is_some() {
             self.argument(token.kind, bytes);
@@ -344,14 +183,19 @@ impl<'a> Scan<'a> {
         match token.kind {
             TokenKind::Word => {
                 self.word(bytes);
-                self.name = Some(token);
+                self.name = Some(Name { token, behind });
                 return;
             }
             TokenKind::QuotedIdentifier => {
                 self.identifier(unquoted(bytes));
                 self.other(token.kind, bytes);
-                self.name = Some(token);
+                self.name = Some(Name { token, behind });
                 return;
+            }
+            TokenKind::Punctuation if bytes == b"(" && self.phase == Phase::Target => {
+                self.phase = Phase::Inside;
+                self.name = None;
+                self.parenthesis(bytes);
             }
             TokenKind::Punctuation if bytes == b";" => self.end_statement(),
             TokenKind::UnicodeIdentifier | TokenKind::AmbiguousString | TokenKind::Unterminated => {
@@ -376,6 +220,7 @@ impl<'a> Scan<'a> {
             self.add(Effect::Setting);
         }
         self.phase = Phase::Start;
+        self.calls = false;
     }
 
     /// A word moves the phase.
@@ -390,10 +235,13 @@ impl<'a> Scan<'a> {
             Phase::Start => self.opening(word),
             awaiting => self.awaited(awaiting, word),
         };
+        if !self.calls {
+            self.calls = is_any(word, CALLING);
+        }
         if initial == b'c' && is(word, b"create") {
             self.phase = Phase::Create;
-        } else if initial == b'i' && is(word, b"into") && !self.follows_insert() {
-            self.phase = Phase::Into;
+        } else if initial == b'i' && is(word, b"into") {
+            self.phase = if self.follows_insert() { Phase::Target } else { Phase::Into };
         } else if initial == b'e' && is(word, b"execute") {
             // By itself, in EXPLAIN, in CREATE TABLE ... AS.
             self.marks.add(Mark::PreparedNames);
@@ -403,36 +251,55 @@ impl<'a> Scan<'a> {
     /// INSERT INTO and MERGE INTO name an existing relation (called `temp`, perhaps).
     fn follows_insert(&self) -> bool {
         self.name.is_some_and(|name| {
-            let bytes = name.bytes(self.text);
+            let bytes = name.token.bytes(self.text);
             is(bytes, b"insert") || is(bytes, b"merge")
         })
     }
 
     /// The first word of a statement.
     fn opening(&mut self, word: &[u8]) -> Phase {
-        if std::mem::replace(&mut self.has_begun, true) {
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        if !is_first {
             self.marks.add(Mark::Several);
-        } else if is_any(word, PLANNED) {
-            self.marks.add(Mark::Planned);
-            return Phase::Inside;
+        }
+        if !is_any(word, READING) {
+            self.marks.add(Mark::TakesValues);
+        }
+        if is_any(word, PLANNED) {
+            if is_first {
+                self.marks.add(Mark::Planned);
+            }
+            self.calls = true;
+            return if is(word, b"update") { Phase::Update } else { Phase::Inside };
         }
         match word.len() {
             2 if is(word, b"do") => {
-                self.add(Effect::Unknown);
+                self.add(Effect::Routine);
                 self.marks.add(Mark::Ddl);
             }
             3 if is(word, b"set") => return Phase::Set,
-            4 if is(word, b"call") => self.add(Effect::Unknown),
+            4 if is(word, b"call") => self.add(Effect::Routine),
+            4 if is(word, b"copy") => return Phase::Target,
             4 if is(word, b"load") => self.add(Effect::Load),
-            4 if is(word, b"drop") => self.marks.add(Mark::Ddl),
+            4 if is(word, b"drop") => {
+                self.marks.add(Mark::Ddl);
+                self.marks.add(Mark::Release);
+            }
             5 if is(word, b"alter") => self.marks.add(Mark::Ddl),
+            5 if is(word, b"close") => self.marks.add(Mark::Release),
             5 if is(word, b"fetch") => self.marks.add(Mark::Fetch),
+            5 if is(word, b"reset") => self.add(Effect::Setting),
             6 if is(word, b"listen") => self.add(Effect::Listen),
             6 if is(word, b"import") => self.marks.add(Mark::Ddl),
-            7 if is(word, b"discard") => self.marks.add(Mark::PreparedNames),
+            7 if is(word, b"discard") => {
+                self.marks.add(Mark::PreparedNames);
+                self.marks.add(Mark::Release);
+                return Phase::Discard;
+            }
             7 if is(word, b"prepare") => return Phase::Prepare,
             7 if is(word, b"declare") => return Phase::Declare,
             7 if is(word, b"explain") => return Phase::Explain,
+            8 if is(word, b"unlisten") => self.marks.add(Mark::Release),
             10 if is(word, b"deallocate") => self.marks.add(Mark::PreparedNames),
             _ => {}
         }
@@ -449,9 +316,7 @@ impl<'a> Scan<'a> {
             }
             Phase::Set => self.add(Effect::Setting),
             Phase::SetLocal | Phase::SetExempt if is(word, b"to") => self.add(Effect::Setting),
-            Phase::SetLocal if is_any(word, READ_BY_ANALYSIS) => {
-                self.marks.add(Mark::LocalSetting);
-            }
+            Phase::SetLocal if is_read_by_analysis(word) => self.marks.add(Mark::LocalSetting),
             Phase::Prepare if is(word, b"transaction") => return Phase::PrepareTransaction,
             Phase::Prepare | Phase::PrepareTransaction => self.prepares(),
             Phase::Explain if is(word, b"declare") => return Phase::Declare,
@@ -467,12 +332,19 @@ impl<'a> Scan<'a> {
             }
             Phase::Into if is_any(word, &[b"table", b"local", b"global"]) => return Phase::Into,
             Phase::Create | Phase::Into => self.marks.add(Mark::Ddl),
+            Phase::Target => return Phase::Target,
+            Phase::Discard if is(word, b"all") => self.add(Effect::Setting),
+            Phase::Update if is_any(word, &[b"only", b"pg_catalog"]) => return Phase::Update,
+            // A rule makes that a call of set_config.
+            Phase::Update if is(word, b"pg_settings") => self.add(Effect::Setting),
             Phase::Start
             | Phase::Inside
             | Phase::SetLocal
             | Phase::SetExempt
             | Phase::Declare
-            | Phase::DeclareWith => {}
+            | Phase::DeclareWith
+            | Phase::Discard
+            | Phase::Update => {}
         }
         Phase::Inside
     }
@@ -483,6 +355,17 @@ impl<'a> Scan<'a> {
         self.phase = match self.phase {
             Phase::Inside | Phase::Explain | Phase::Declare => return,
             Phase::Start if bytes == b"(" => return,
+            Phase::Target if kind == TokenKind::QuotedIdentifier || bytes == b"." => return,
+            Phase::Update if bytes == b"." => return,
+            Phase::Update => {
+                if is(unquoted(bytes), b"pg_catalog") {
+                    return;
+                }
+                if is(unquoted(bytes), b"pg_settings") {
+                    self.add(Effect::Setting);
+                }
+                Phase::Inside
+            }
             Phase::Set => {
                 self.add(Effect::Setting);
                 Phase::Inside
@@ -508,9 +391,12 @@ impl<'a> Scan<'a> {
                 self.marks.add(Mark::Ddl);
                 Phase::Inside
             }
-            Phase::Start | Phase::SetExempt | Phase::PrepareTransaction | Phase::DeclareWith => {
-                Phase::Inside
-            }
+            Phase::Start
+            | Phase::SetExempt
+            | Phase::PrepareTransaction
+            | Phase::DeclareWith
+            | Phase::Target
+            | Phase::Discard => Phase::Inside,
         };
     }
 
@@ -523,6 +409,8 @@ impl<'a> Scan<'a> {
         let (head, tail) = name.split_at(name.len().min(TEMPORARY_SCHEMA.len()));
         if is(head, TEMPORARY_SCHEMA) && matches!(tail.first(), None | Some(b'_')) {
             self.add(Effect::Temporary);
+        } else if is(name, b"pg_prepared_statements") || is(name, b"pg_prepared_statement") {
+            self.marks.add(Mark::ListsPrepared);
         }
     }
 
@@ -531,7 +419,7 @@ impl<'a> Scan<'a> {
             b"(" => {
                 self.depth = self.depth.saturating_add(1);
                 if let Some(name) = self.name {
-                    self.call(unquoted(name.bytes(self.text)));
+                    self.call(name);
                 }
             }
             b"[" => self.depth = self.depth.saturating_add(1),
@@ -541,10 +429,8 @@ impl<'a> Scan<'a> {
     }
 
     /// A function's name before its arguments.
-    fn call(&mut self, name: &[u8]) {
-        if !name.first().is_some_and(|byte| b"cdpqst".contains(&byte.to_ascii_lowercase())) {
-            return;
-        }
+    fn call(&mut self, Name { token, behind }: Name) {
+        let name = unquoted(token.bytes(self.text));
         if is(name, b"set_config") {
             if self.set_config.is_some() {
                 // Within another's arguments: not worth a stack.
@@ -559,10 +445,26 @@ impl<'a> Scan<'a> {
             });
             return;
         }
-        for (function, effects) in FUNCTIONS {
-            if is(name, function) {
-                self.found = self.found.union(*effects);
-            }
+        let before = self.text.get(..behind).unwrap_or_default().trim_ascii_end();
+        let is_quoted = token.kind == TokenKind::QuotedIdentifier;
+        let is_harmless =
+            functions::is_harmless(name, is_quoted) && !is_qualified_by_another(before);
+        if is_harmless || (!is_quoted && functions::is_keyword(name, before)) {
+            return;
+        }
+        let known = functions::EFFECTS.iter().find(|(function, _)| is(name, function));
+        if let Some((_, effects)) = known {
+            self.found = self.found.union(*effects);
+        } else if is_any(name, functions::TAKING_VALUES) {
+            self.marks.add(Mark::TakesValues);
+        } else if is_any(name, functions::READING_VALUES) {
+            self.marks.add(Mark::ReadsValues);
+        } else if is_any(name, functions::RELEASING) {
+            self.marks.add(Mark::Release);
+        } else if is_any(name, functions::SETTING) {
+            self.add(Effect::Setting);
+        } else if self.calls && !is_as(before) {
+            self.add(Effect::Routine);
         }
     }
 
@@ -593,7 +495,7 @@ impl<'a> Scan<'a> {
         if call.commas == 0 {
             let name = bytes.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'"));
             let is_harmless =
-                name.is_some_and(|name| !is_any(name, READ_BY_ANALYSIS) && !name.contains(&b'\''));
+                name.is_some_and(|name| !is_read_by_analysis(name) && !name.contains(&b'\''));
             call.is_read_by_analysis |= !is_harmless;
         }
         if call.commas == 2 {
@@ -621,66 +523,60 @@ fn unquoted(name: &[u8]) -> &[u8] {
     name.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(name)
 }
 
+/// Whether a text ends in a schema's name and a dot, and the schema isn't pg_catalog.
+fn is_qualified_by_another(before: &[u8]) -> bool {
+    let Some(qualifier) = before.strip_suffix(b".") else { return false };
+    let from = qualifier.len().saturating_sub(b"pg_catalog".len());
+    !qualifier.get(from..).is_some_and(|qualifier| is(qualifier, b"pg_catalog"))
+}
+
+/// Whether a text ends in AS: what follows names columns, `AS t(a)`.
+fn is_as(before: &[u8]) -> bool {
+    before.split_last_chunk::<3>().is_some_and(|(_, [before, last @ ..])| {
+        is(last, b"as") && (before.is_ascii_whitespace() || matches!(before, b')' | b'/'))
+    })
+}
+
 /// First words of statements that are planned.
 const PLANNED: &[&[u8]] =
     &[b"select", b"insert", b"update", b"delete", b"with", b"values", b"merge", b"table"];
 
-/// What `SET LOCAL` may be followed by if it changes a setting that parse analysis reads (but search_path: a
-/// statement is analysed anew when that changes).
-const READ_BY_ANALYSIS: &[&[u8]] = &[
-    b"timezone",
-    b"time",
-    b"datestyle",
-    b"intervalstyle",
-    b"standard_conforming_strings",
-    b"transform_null_equals",
-    b"array_nulls",
-    b"xmloption",
-    b"xml",
-    b"backslash_quote",
-    b"client_encoding",
-    b"names",
-    b"lc_monetary",
+/// First words of statements that take no values of sequences, but by functions and rules.
+const READING: &[&[u8]] = &[
+    b"select",
+    b"begin",
+    b"commit",
+    b"rollback",
+    b"set",
+    b"start",
+    b"end",
+    b"abort",
+    b"savepoint",
+    b"release",
+    b"show",
+    b"values",
+    b"table",
+    b"fetch",
+    b"move",
+    b"close",
+    b"reset",
+    b"listen",
+    b"unlisten",
+    b"notify",
+    b"deallocate",
+    b"discard",
+    b"lock",
 ];
+
+/// Words behind which expressions come, in statements that begin otherwise.
+const CALLING: &[&[u8]] = &[b"select", b"insert", b"update", b"delete", b"values", b"merge"];
+
+/// Whether a word may name a setting that parse analysis reads: `TIME ZONE`, `NAMES`, `XML OPTION` too.
+fn is_read_by_analysis(word: &[u8]) -> bool {
+    is_any(word, &[b"time", b"names", b"xml"]) || setting_changes::is_read_by_analysis(word)
+}
 
 const TEMPORARY_SCHEMA: &[u8] = b"pg_temp";
-
-/// Functions that leave something behind, besides set_config. Their initials stand in [`Scan::call`], the first three
-/// letters in `skim::is_telling`.
-const FUNCTIONS: &[(&[u8], Effects)] = &[
-    (b"pg_advisory_lock", Effects::of(Effect::AdvisoryLock)),
-    (b"pg_advisory_lock_shared", Effects::of(Effect::AdvisoryLock)),
-    (b"pg_try_advisory_lock", Effects::of(Effect::AdvisoryLock)),
-    (b"pg_try_advisory_lock_shared", Effects::of(Effect::AdvisoryLock)),
-    (b"setseed", Effects::of(Effect::Setting).union(Effects::of(Effect::Process))),
-    (
-        b"pg_replication_origin_session_setup",
-        Effects::of(Effect::Setting).union(Effects::of(Effect::Process)),
-    ),
-    // pg_trgm: sets pg_trgm.similarity_threshold.
-    (b"set_limit", Effects::of(Effect::Setting)),
-    (b"dblink_connect", Effects::of(Effect::ForeignSession)),
-    (b"dblink_connect_u", Effects::of(Effect::ForeignSession)),
-    (b"dblink_open", Effects::of(Effect::ForeignSession)),
-    // Their slots may be temporary ones, which end with the server process.
-    (b"pg_create_physical_replication_slot", Effects::of(Effect::Process)),
-    (b"pg_create_logical_replication_slot", Effects::of(Effect::Process)),
-    (b"pg_copy_physical_replication_slot", Effects::of(Effect::Process)),
-    (b"pg_copy_logical_replication_slot", Effects::of(Effect::Process)),
-    // A base backup belongs to its session.
-    (b"pg_backup_start", Effects::of(Effect::Process)),
-    (b"pg_start_backup", Effects::of(Effect::Process)),
-    // They run SQL given as a string.
-    (b"query_to_xml", Effects::of(Effect::Unknown)),
-    (b"query_to_xmlschema", Effects::of(Effect::Unknown)),
-    (b"query_to_xml_and_xmlschema", Effects::of(Effect::Unknown)),
-    (b"ts_stat", Effects::of(Effect::Unknown)),
-    (b"ts_rewrite", Effects::of(Effect::Unknown)),
-    (b"crosstab", Effects::of(Effect::Unknown)),
-    (b"crosstab2", Effects::of(Effect::Unknown)),
-    (b"crosstab3", Effects::of(Effect::Unknown)),
-    (b"crosstab4", Effects::of(Effect::Unknown)),
-];
 
 #[cfg(test)]
 mod tests;

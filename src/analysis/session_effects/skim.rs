@@ -2,7 +2,9 @@
 //!
 //! Inside a statement only few words mean anything to the scan. [`dull_end`] passes over the others, numbers, names in
 //! double quotes and the signs between them, and stops wherever the lexer's rules are needed: at constants, comments,
-//! operators that may begin one, and at `;`.
+//! operators that may begin one, at `;`, and at the names of functions that may leave something behind.
+
+use super::functions::is_harmless;
 
 /// What a byte may begin.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,14 +18,14 @@ enum Class {
     Sign,
 }
 
-/// The end of what tells nothing; `from` is where a token begins.
-pub(super) fn dull_end(text: &[u8], from: usize) -> usize {
+/// The end of what tells nothing; `from` is where a token begins, and `last` the last byte of the one before.
+pub(super) fn dull_end(text: &[u8], from: usize, last: u8) -> usize {
     let mut at = from;
     while let Some((&byte, rest)) = text.get(at..).and_then(<[u8]>::split_first) {
-        let end = match CLASSES[usize::from(byte)] {
+        let end = match BYTES[usize::from(byte)] {
             Class::Stop => return at,
             Class::Dull => Some(1),
-            Class::Letter => word(byte, rest),
+            Class::Letter => word(text, from, at, last),
             Class::Digit => number(rest),
             Class::Quote => quoted(rest),
             Class::Dollar => parameter(rest),
@@ -40,14 +42,42 @@ pub(super) fn dull_end(text: &[u8], from: usize) -> usize {
 // Each gives the length of what `first` (or its opening byte) begins, `None`: it must be looked at.
 
 #[inline]
-fn word(first: u8, rest: &[u8]) -> Option<usize> {
-    if matches!(rest, [second, third, ..] if is_telling([first, *second, *third])) {
+fn word(text: &[u8], from: usize, at: usize, last: u8) -> Option<usize> {
+    let word = text.get(at..)?;
+    if matches!(word, [first, second, third, ..] if is_telling([*first, *second, *third])) {
         return None;
     }
-    let bytes = rest.iter().take_while(|byte| is_in_word(**byte)).count();
-    // `E'...'`, `U&'...'`
-    let is_prefix = matches!(rest.get(bytes), Some(b'\'' | b'&'));
-    (!is_prefix).then_some(bytes + 1)
+    let bytes = word.iter().position(|byte| !is_in_word(*byte)).unwrap_or(word.len());
+    let (word, rest) = word.split_at_checked(bytes)?;
+    match rest {
+        [b' ', next, ..] if is_in_word(*next) => Some(bytes),
+        // `E'...'`, `U&'...'`
+        [b'\'' | b'&', ..] => None,
+        _ => match next_sign(rest) {
+            // A function of another schema may have any name; so may one behind a comment.
+            [b'(', _] => {
+                let before = text.get(from..at)?.trim_ascii_end();
+                let is_qualified = before.last().copied().unwrap_or(last) == b'.';
+                (!is_qualified && is_harmless(word, false)).then_some(bytes)
+            }
+            // Perhaps a parenthesis behind a comment, or behind what isn't white space everywhere.
+            COMMENT | LINE_COMMENT | [b'\x0b', _] => None,
+            _ => Some(bytes),
+        },
+    }
+}
+
+const COMMENT: [u8; 2] = *b"/*";
+const LINE_COMMENT: [u8; 2] = *b"--";
+
+/// What follows white space.
+#[inline]
+fn next_sign(rest: &[u8]) -> [u8; 2] {
+    match rest.trim_ascii_start() {
+        [first, second, ..] => [*first, *second],
+        [first] => [*first, 0],
+        [] => [0, 0],
+    }
 }
 
 fn number(rest: &[u8]) -> Option<usize> {
@@ -66,8 +96,10 @@ fn quoted(rest: &[u8]) -> Option<usize> {
     let bytes = memchr::memchr(b'"', rest)?;
     let is_dull =
         !matches!(rest, [first, second, third, ..] if is_telling([*first, *second, *third]));
-    let is_over = rest.get(bytes + 1) != Some(&b'"');
-    (is_dull && is_over).then_some(bytes + 2)
+    let behind = rest.get(bytes + 1..).unwrap_or_default();
+    let is_over = behind.first() != Some(&b'"');
+    let is_called = matches!(next_sign(behind), [b'(' | b'\x0b', _] | COMMENT | LINE_COMMENT);
+    (is_dull && is_over && !is_called).then_some(bytes + 2)
 }
 
 /// Whether a word that the scan looks at inside a statement may begin so.
@@ -75,13 +107,10 @@ fn quoted(rest: &[u8]) -> Option<usize> {
 fn is_telling(start: [u8; 3]) -> bool {
     // In lower case, if these are letters.
     match start.map(|byte| byte | 0x20) {
-        [b'p', b'g', last] | [b't', b's', last] => last == b'_' | 0x20,
-        [b's', b'e', b't']
-        | [b'i', b'n', b's' | b't']
-        | [b'c', b'r', b'e' | b'o']
+        [b'p', b'g', last] => last == b'_' | 0x20,
+        [b'i', b'n', b's' | b't']
+        | [b'c', b'r', b'e']
         | [b'e', b'x', b'e']
-        | [b'd', b'b', b'l']
-        | [b'q', b'u', b'e']
         | [b'm', b'e', b'r'] => true,
         _ => false,
     }
@@ -89,10 +118,22 @@ fn is_telling(start: [u8; 3]) -> bool {
 
 #[inline]
 fn is_in_word(byte: u8) -> bool {
-    matches!(CLASSES[usize::from(byte)], Class::Letter | Class::Digit | Class::Dollar)
+    IN_WORD[usize::from(byte)]
 }
 
-static CLASSES: [Class; 256] = {
+static IN_WORD: [bool; 256] = {
+    let mut in_word = [false; 256];
+    let mut byte = 0;
+    while byte < in_word.len() {
+        in_word[byte] = matches!(CLASSES[byte], Class::Letter | Class::Digit | Class::Dollar);
+        byte += 1;
+    }
+    in_word
+};
+
+static BYTES: [Class; 256] = CLASSES;
+
+const CLASSES: [Class; 256] = {
     let mut classes = [Class::Stop; 256];
     let mut byte = 0_u8;
     loop {
@@ -126,7 +167,8 @@ mod tests {
             ("aid = 123", ";"),
             ("\"User\".\"id\" = $1 AND x::text[] IN (1) ", "INTO t"),
             ("a, ", "'text'"),
-            ("a ", "-- comment"),
+            ("", "a -- comment"),
+            ("b, ", "a -- comment"),
             ("count(*) > 5 ", "/* comment */"),
             ("t.", "\"pg_temp\""),
             ("x = ", "1e5into"),
@@ -137,18 +179,31 @@ mod tests {
             ("a ", "$tag$ b $tag$"),
         ] {
             let text = format!("{dull}{rest}");
-            let stop = dull_end(text.as_bytes(), 0);
+            let stop = dull_end(text.as_bytes(), 0, b' ');
             assert_eq!(&text[stop..].trim_start(), &rest.trim_start(), "{text}");
         }
     }
 
     #[test]
     fn every_word_of_the_scan_is_telling() {
-        let words: [&[u8]; 7] =
-            [b"set_config", b"create", b"into", b"insert", b"merge", b"execute", b"pg_temp"];
-        let functions = super::super::FUNCTIONS.iter().map(|(name, _)| *name);
-        for word in words.into_iter().chain(functions) {
+        let words: [&[u8]; 6] = [b"create", b"into", b"insert", b"merge", b"execute", b"pg_temp"];
+        for word in words {
             assert!(is_telling([word[0], word[1], word[2]]), "{}", String::from_utf8_lossy(word));
+        }
+    }
+
+    #[test]
+    fn it_stops_at_functions_that_may_leave_something() {
+        for (dull, rest) in [
+            ("count(*), ", "mine(1)"),
+            ("a, ", "\"mine\" (1)"),
+            ("lower(a), other.", "lower(a)"),
+            ("a, ", "set_config ('a', 'b', false)"),
+            ("VALUES (1), ", "f /* x */ (1)"),
+        ] {
+            let text = format!("{dull}{rest}");
+            let stop = dull_end(text.as_bytes(), 0, b' ');
+            assert_eq!(&text[stop..], rest, "{text}");
         }
     }
 }

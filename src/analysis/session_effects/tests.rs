@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::Effect::{
-    AdvisoryLock, ForeignSession, HoldCursor, Listen, Load, Prepare, Process, Setting, Temporary,
-    Unknown,
+    AdvisoryLock, ForeignSession, HoldCursor, Listen, Load, Prepare, Process, Routine, Setting,
+    Temporary, Unknown,
 };
 use super::{Effect, Effects, Mark, Scan, footprint};
 use crate::analysis::lexer::Lexer;
@@ -57,8 +57,13 @@ fn settings() {
         ("SELECT \"; SET x = 1\"", &[]),
         ("SELECT 1 +/* */ 2; SET x = 1", &[Setting]),
         ("SELECT 1 +-- ;SET x = 1\n 2", &[]),
-        ("RESET x", &[]),
-        ("RESET ALL; DISCARD ALL; SHOW x", &[]),
+        ("RESET x", &[Setting]),
+        ("RESET ALL", &[Setting]),
+        ("DISCARD ALL", &[Setting]),
+        ("DISCARD PLANS; SHOW x", &[]),
+        ("UPDATE ONLY pg_catalog.pg_settings SET setting = 1", &[Setting]),
+        ("UPDATE \"pg_settings\" SET setting = 1", &[Setting]),
+        ("UPDATE t SET pg_settings = 1", &[]),
         ("UPDATE t SET x = 1", &[]),
         ("INSERT INTO t VALUES (1) ON CONFLICT DO UPDATE SET x = 1", &[]),
         ("ALTER SYSTEM SET x = 1", &[]),
@@ -78,8 +83,8 @@ fn functions_that_set() {
         ("SELECT set_config('a', 'b', true)", &[]),
         ("SELECT pg_catalog.set_config('a', 'b', TRUE)", &[]),
         ("SELECT SET_CONFIG ('a', 'b', /* c */ true /* d */)", &[]),
-        ("SELECT set_config('a', f(1, true), false)", &[Setting]),
-        ("SELECT set_config('a', f(1, false), true)", &[]),
+        ("SELECT set_config('a', f(1, true), false)", &[Setting, Routine]),
+        ("SELECT set_config('a', lower(1, false), true)", &[]),
         ("SELECT set_config('a', (ARRAY['x', 'y'])[1], true)", &[]),
         ("SELECT set_config('a', 'b', $1)", &[Setting]),
         ("SELECT set_config('a', 'b', not true)", &[Setting]),
@@ -95,8 +100,8 @@ fn functions_that_set() {
         ("SELECT set_config('a'", &[Setting]),
         ("SELECT set_config('a', 'b', true; SELECT 1", &[Setting]),
         ("SELECT set_limit(0.5)", &[Setting]),
-        ("SELECT setseed(0.5)", &[Setting, Process]),
-        ("SELECT pg_replication_origin_session_setup('o')", &[Setting, Process]),
+        ("SELECT setseed(0.5)", &[Process]),
+        ("SELECT pg_replication_origin_session_setup('o')", &[Process]),
     ]);
 }
 
@@ -164,9 +169,9 @@ fn everything_else() {
         ("SELECT dblink_connect_u('a')", &[ForeignSession]),
         ("SELECT pg_create_physical_replication_slot('s', false, true)", &[Process]),
         ("SELECT pg_backup_start('a')", &[Process]),
-        ("DO $$ BEGIN END $$", &[Unknown]),
-        ("CALL p()", &[Unknown]),
-        ("SELECT query_to_xml('SELECT 1', true, true, '')", &[Unknown]),
+        ("DO $$ BEGIN END $$", &[Routine]),
+        ("CALL p()", &[Routine]),
+        ("SELECT query_to_xml('SELECT 1', true, true, '')", &[Routine]),
         ("SELECT U&\"pg\\005fadvisory_lock\"(1)", &[Unknown]),
         (r"SELECT '\'; SET x = 1; --'", &[Setting, Unknown]),
         (r"SELECT 'C:\\'", &[]),
@@ -178,6 +183,35 @@ fn everything_else() {
         ("SELECT '\0'", &[Unknown]),
         ("LISTEN a; SET x = 1; CREATE TEMP TABLE t ()", &[Setting, Listen, Temporary]),
         ("BEGIN; COMMIT; SAVEPOINT a; VALUES (1); TABLE t; FETCH 1 FROM c", &[]),
+    ]);
+}
+
+#[test]
+fn routines() {
+    check(&[
+        ("SELECT mine(1)", &[Routine]),
+        ("select MINE (1)", &[Routine]),
+        ("SELECT a.lower(b)", &[Routine]),
+        ("SELECT a . lower /* x */ (b)", &[Routine]),
+        ("SELECT pg_catalog.lower(b), lower(b), \"lower\"(b), COUNT(*)", &[]),
+        ("SELECT \"Lower\"(b)", &[Routine]),
+        ("INSERT INTO a.t (a, b) VALUES (1, 2) ON CONFLICT (a) DO UPDATE SET (b) = (3)", &[]),
+        ("INSERT INTO \"t\" (a) SELECT mine(1)", &[Routine]),
+        ("SELECT * FROM unnest($1) AS t(a) WHERE a IN (1) AND (b) AND EXISTS (SELECT 1)", &[]),
+        ("WITH x AS MATERIALIZED (SELECT 1) SELECT * FROM x JOIN y USING (a)", &[]),
+        ("CREATE TABLE t (a numeric(1, 2), CHECK (mine(a)))", &[]),
+        ("CREATE TABLE t AS SELECT mine(1)", &[Routine]),
+        ("COPY t (a, b) FROM STDIN", &[]),
+        ("COPY (SELECT mine(1)) TO STDOUT", &[Routine]),
+        ("EXPLAIN (ANALYZE) SELECT mine(1)", &[Routine]),
+        ("SELECT \"sets\"(1)", &[Routine]),
+        ("SELECT sets (1)", &[Routine]),
+        ("SELECT \"values\"(1)", &[Routine]),
+        ("SELECT 1 FROM range(1)", &[Routine]),
+        ("UPDATE t SET (a, b) = (1, 2) WHERE key (a)", &[Routine]),
+        ("UPDATE t SET (a, b) = (1, 2)", &[]),
+        ("SELECT a FROM t GROUP BY GROUPING SETS ((a), ())", &[]),
+        ("SELECT sum(a) FILTER (WHERE b) OVER (PARTITION BY (c)) FROM t GROUP BY ROLLUP (a)", &[]),
     ]);
 }
 
@@ -281,6 +315,14 @@ const PIECES: &[&str] = &[
     "1e5into",
     "merge",
     "execute",
+    "select",
+    "mine(",
+    "lower(",
+    "as",
+    ".",
+    "reset",
+    "update",
+    "pg_settings",
 ];
 
 fn pieces() -> impl Strategy<Value = Vec<&'static str>> {
@@ -340,8 +382,21 @@ proptest! {
 
 #[test]
 fn marks() {
-    use Mark::{Ddl, Fetch, LocalSetting, Planned, PreparedNames, Several};
-    let all = [LocalSetting, Ddl, PreparedNames, Several, Planned, Fetch];
+    use Mark::{
+        Ddl, Fetch, ListsPrepared, LocalSetting, Planned, PreparedNames, ReadsValues, Release,
+        Several,
+    };
+    let all = [
+        LocalSetting,
+        Ddl,
+        PreparedNames,
+        Several,
+        Planned,
+        Fetch,
+        Release,
+        ReadsValues,
+        ListsPrepared,
+    ];
     let table: &[(&str, &[Mark])] = &[
         ("SELECT 1", &[Planned]),
         ("(select 1) union values (2);", &[Planned]),
@@ -367,19 +422,44 @@ fn marks() {
         ("select 1 into temp t", &[Planned]),
         ("insert into t values (1)", &[Planned]),
         ("alter table t add i int", &[Ddl]),
-        ("drop table t", &[Ddl]),
+        ("drop table t", &[Ddl, Release]),
         ("import foreign schema s from server x into y", &[Ddl]),
         ("do $$ begin end $$", &[Ddl]),
         ("deallocate all", &[PreparedNames]),
-        ("discard all", &[PreparedNames]),
+        ("discard all", &[PreparedNames, Release]),
         ("execute x(1)", &[PreparedNames]),
         ("explain analyze execute x", &[PreparedNames]),
         ("prepare x as select 1", &[PreparedNames]),
         ("prepare transaction 'x'", &[]),
+        ("close all; drop table x", &[Ddl, Several, Release]),
+        ("select pg_advisory_unlock(1)", &[Planned, Release]),
+        ("select * from pg_prepared_statements", &[Planned, ListsPrepared]),
+        ("select * from \"pg_prepared_statements\"", &[Planned, ListsPrepared]),
+        ("select a, currval('x')", &[Planned, ReadsValues]),
+        ("select \"lastval\" ()", &[Planned, ReadsValues]),
     ];
     for (text, expected) in table {
         let marks = footprint(text.as_bytes()).marks;
         let found: Vec<_> = all.into_iter().filter(|mark| marks.contains(*mark)).collect();
         assert_eq!(found, *expected, "{text}");
+    }
+}
+
+#[test]
+fn values_of_sequences() {
+    for (text, expected) in [
+        ("select 1", false),
+        ("begin", false),
+        ("commit; select 1", false),
+        ("select nextval('x')", true),
+        ("select setval('x', 1)", true),
+        ("insert into t values (1)", true),
+        ("with x as (insert into t values (1)) select 1", true),
+        ("update t set a = 1", true),
+        ("begin; copy t from stdin", true),
+        ("do $$ begin end $$", true),
+    ] {
+        let marks = footprint(text.as_bytes()).marks;
+        assert_eq!(marks.contains(Mark::TakesValues), expected, "{text}");
     }
 }
