@@ -23,7 +23,11 @@ pub(crate) fn bench(criterion: &mut Criterion) {
     let _runtime = runtime.enter();
     let _local = local.enter();
     criterion.bench_function("checkout", |bencher| {
-        bencher.iter(|| pool.try_lend(&variant, PoolMode::Transaction).unwrap().release());
+        bencher.iter(|| {
+            pool.try_lend(&variant, &variant.overlays.base, PoolMode::Transaction)
+                .unwrap()
+                .release();
+        });
     });
 }
 

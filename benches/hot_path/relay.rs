@@ -1,16 +1,21 @@
 //! The whole relay step: a client's chunk and the server's answer, from bytes to bytes.
 
+use std::rc::Rc;
+
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use pgsteward::client_state::ClientState;
-use pgsteward::config::{Limits, PoolMode};
+use pgsteward::config::{AfterUnknown, Limits, PoolMode, SessionPolicy};
 use pgsteward::pool::{Deed, Exchange, Owed, Statements};
 use pgsteward::strategy::relay::{Splice, from_client, from_server};
 
 use super::statements;
 use super::traffic::{self, Transaction};
+
+const POLICY: SessionPolicy =
+    SessionPolicy { after_unknown: AfterUnknown::Reset, keep_sequences: false };
 
 pub(crate) fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("relay");
@@ -57,7 +62,7 @@ struct Relay {
 impl Relay {
     fn new() -> Self {
         Self {
-            client: ClientState::new(PoolMode::Transaction),
+            client: ClientState::new(PoolMode::Transaction, POLICY, Rc::default()),
             exchange: Exchange::default(),
             limits: limits(),
             statements: statements::table(),

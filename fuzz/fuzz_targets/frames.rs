@@ -2,15 +2,22 @@
 //! that is not there.
 #![no_main]
 
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use libfuzzer_sys::fuzz_target;
-use pgsteward::client_state::ClientState;
-use pgsteward::config::{Limits, PoolMode};
-use pgsteward::pool::Exchange;
+use pgsteward::client_state::{Budget, ClientState};
+use pgsteward::config::{AfterUnknown, Limits, PoolMode, Prepared, SessionPolicy};
+use pgsteward::pool::{Exchange, Statements};
 use pgsteward::protocol::frame::{HEADER_BYTES, client_header, login_header, server_header};
 use pgsteward::strategy::relay::{Splice, Stop, from_client, from_server, server_lost};
 
+const POLICY: SessionPolicy =
+    SessionPolicy { after_unknown: AfterUnknown::Reset, keep_sequences: false };
+
 /// The relay leaves less than this of a server's chunk to come again.
-const SERVER_HELD_MAX: usize = 256;
+const SERVER_HELD_MAX: usize = 300 * 1024;
 
 // One byte says the mode, then each piece is a byte for its side and length, and so many bytes.
 fuzz_target!(|bytes: &[u8]| {
@@ -42,6 +49,7 @@ fuzz_target!(|bytes: &[u8]| {
 struct Peers {
     state: ClientState,
     exchange: Option<Exchange>,
+    statements: Statements,
     inbox: Vec<u8>,
     held: Vec<u8>,
 }
@@ -53,8 +61,14 @@ impl Peers {
             1 => PoolMode::Session,
             _ => PoolMode::Statement,
         };
-        let state = ClientState::new(mode);
-        Self { state, exchange: None, inbox: Vec::new(), held: Vec::new() }
+        let state = ClientState::new(mode, POLICY, Rc::default());
+        Self {
+            state,
+            exchange: None,
+            statements: statements(),
+            inbox: Vec::new(),
+            held: Vec::new(),
+        }
     }
 
     /// Whether the client goes on.
@@ -67,6 +81,7 @@ impl Peers {
                 &mut self.state,
                 self.exchange.as_mut(),
                 &limits(),
+                &self.statements,
                 &self.inbox,
                 &mut splice,
                 &mut answers,
@@ -102,6 +117,17 @@ impl Peers {
         }
         true
     }
+}
+
+fn statements() -> Statements {
+    let bounds = Prepared {
+        client_statements: 4,
+        server_statements: NonZeroUsize::MIN,
+        memory: 64 * 1024,
+        unnamed: true,
+    };
+    let budget = Budget::new(bounds.memory);
+    Statements::new(bounds, Arc::default(), budget)
 }
 
 fn limits() -> Limits {

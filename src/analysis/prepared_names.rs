@@ -11,8 +11,10 @@ pub enum NameUse {
     Execute,
     /// `DEALLOCATE name`.
     Deallocate(Vec<u8>),
-    /// `DEALLOCATE ALL`, `DISCARD ALL`.
+    /// `DEALLOCATE ALL`.
     DeallocateAll,
+    /// `DISCARD ALL`.
+    DiscardAll,
     /// `DISCARD PLANS` and the like: no name at all.
     Nothing,
 }
@@ -48,7 +50,7 @@ pub fn name_use(text: &[u8]) -> Option<NameUse> {
 fn discarded(object: &[u8]) -> Option<NameUse> {
     let is = |word: &[u8]| object.eq_ignore_ascii_case(word);
     if is(b"all") {
-        return Some(NameUse::DeallocateAll);
+        return Some(NameUse::DiscardAll);
     }
     let keeps = is(b"plans") || is(b"sequences") || is(b"temp") || is(b"temporary");
     keeps.then_some(NameUse::Nothing)
@@ -95,7 +97,7 @@ mod tests {
             ("DEALLOCATE \"All\"", deallocate(b"All")),
             ("deallocate prepare", None),
             ("DEALLOCATE all", Some(NameUse::DeallocateAll)),
-            ("/* x */ discard ALL ;", Some(NameUse::DeallocateAll)),
+            ("/* x */ discard ALL ;", Some(NameUse::DiscardAll)),
             ("discard plans", Some(NameUse::Nothing)),
             ("DEALLOCATE a\"b", None),
             ("DEALLOCATE \"a\"\"b\"", None),

@@ -2,27 +2,35 @@
 
 mod names;
 mod own_names;
+mod question;
+mod session;
+mod settings;
 mod statement;
+mod touched;
 mod trial;
 
 pub use names::{Definition, Names, StatementName};
-pub use own_names::OwnNames;
+pub use own_names::{OwnNames, OwnStatement};
+pub use question::{Base, Question};
+pub use session::SessionState;
+pub use settings::{CLIENT_ENCODING, SettingStep, Settings, is_harmless};
 pub use statement::{
     Budget, SERVER_NAME_PREFIX, Shape, Statement, StatementId, is_transaction_exit,
 };
 pub use trial::Arm;
 
-use crate::analysis::session_effects::{Effect, Effects, Marks};
-use crate::config::PoolMode;
+use std::rc::Rc;
+
+use crate::analysis::session_effects::{Effect, Marks};
+use crate::config::{PoolMode, SessionPolicy};
 
 /// Memory of one client.
 #[derive(Debug)]
 pub struct ClientState {
     /// When its server connection goes back.
     pub mode: PoolMode,
-    /// What was done on the server connection that must not meet another client: while this is not
-    /// empty, the connection stays.
-    pub pins: Effects,
+    /// What it has set, and what keeps it with its server connection.
+    pub session: SessionState,
     /// Its prepared statements.
     pub names: Names,
     /// Its prepared statements that only its server connection knows.
@@ -50,11 +58,12 @@ pub enum Body {
 }
 
 impl ClientState {
-    /// Of a client that has just logged in.
-    pub fn new(mode: PoolMode) -> Self {
+    /// Of a client that has just logged in; `first`: what its session begins with, on top of what its server connections
+    /// begin with.
+    pub fn new(mode: PoolMode, policy: SessionPolicy, first: Rc<Settings>) -> Self {
         Self {
             mode,
-            pins: Effects::NONE,
+            session: SessionState::new(policy, first),
             names: Names::default(),
             own: OwnNames::default(),
             transaction: Marks::default(),
@@ -73,13 +82,14 @@ impl ClientState {
     pub fn define(&mut self, name: &StatementName, definition: Definition) {
         if definition == Definition::ServerOnly {
             // It can't be made again elsewhere.
-            self.pins = self.pins.union(Effect::Unknown.into());
+            self.session.pin(Effect::Unknown.into());
         }
         self.names.define(name, definition);
     }
 
     /// No transaction is open any more.
     pub fn transaction_ended(&mut self) {
+        self.session.transaction_ended(self.transaction);
         self.transaction = Marks::default();
     }
 
@@ -90,12 +100,12 @@ impl ClientState {
 
     /// Whether something was done that no cleanup of the server connection undoes.
     pub fn spoils_server(&self) -> bool {
-        self.pins.iter().any(Effect::outlives_discard_all)
+        self.session.pins.iter().any(Effect::outlives_discard_all)
     }
 
     /// Whether the server connection stays beyond the transaction.
     pub fn keeps_server(&self) -> bool {
-        self.mode == PoolMode::Session || !self.pins.is_empty() || !self.own.is_empty()
+        self.mode == PoolMode::Session || !self.session.pins.is_empty() || !self.own.is_empty()
     }
 }
 

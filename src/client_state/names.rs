@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::statement::Statement;
-use crate::analysis::session_effects::Marks;
+use crate::analysis::session_effects::Footprint;
 
 /// PostgreSQL finds prepared statements by so many bytes of their names (`NAMEDATALEN` less the terminator).
 const NAME_BYTES: usize = 63;
@@ -30,7 +30,7 @@ pub enum Definition {
     /// A statement that is shared, under its own name on server connections.
     Shared(Rc<Statement>),
     /// The unnamed statement of this Parse, a whole frame; it is sent again where it is needed.
-    Kept(Rc<[u8]>, Marks),
+    Kept(Rc<[u8]>, Footprint),
     /// Only the server connection knows it, under the client's own name: the client stays with it.
     ServerOnly,
 }
@@ -154,7 +154,7 @@ mod tests {
 
     fn shared() -> Definition {
         let budget = Budget::new(1000);
-        let statement = Statement::new(StatementId(1), b"", Marks::default(), true, &budget);
+        let statement = Statement::new(StatementId(1), b"", Footprint::default(), true, &budget);
         Definition::Shared(Rc::new(statement))
     }
 

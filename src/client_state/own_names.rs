@@ -5,29 +5,68 @@
 //! vain (what made it failed); then the connection stays longer than it must. So it does when there are more names
 //! than are remembered.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use super::names::key;
+use crate::analysis::session_effects::Footprint;
 
 /// So many names are remembered.
 const NAMES_MAX: usize = 1000;
 
+/// Longest text that is remembered.
+const TEXT_BYTES_MAX: usize = 16 * 1024;
+
 /// Such names of one client.
 #[derive(Debug, Default)]
 pub struct OwnNames {
-    names: HashSet<Box<[u8]>>,
+    /// With the statement, if something has to be noted when it is executed.
+    names: HashMap<Box<[u8]>, Option<Rc<OwnStatement>>>,
     /// There may be others.
     are_unknown: bool,
+}
+
+/// A statement that leaves something behind when it is executed.
+#[derive(Debug)]
+pub struct OwnStatement {
+    /// What.
+    pub footprint: Footprint,
+    /// Its text.
+    pub text: Box<[u8]>,
 }
 
 impl OwnNames {
     /// A statement of this name is about to be made.
     pub fn add(&mut self, name: &[u8]) {
-        if self.names.len() < NAMES_MAX {
-            self.names.insert(key(name).into());
-        } else {
-            self.are_unknown = true;
+        self.insert(name, None);
+    }
+
+    /// This statement is about to be made, and leaves something behind when it is executed. `false`: that will not be
+    /// remembered.
+    #[must_use]
+    pub fn add_statement(&mut self, name: &[u8], footprint: Footprint, text: &[u8]) -> bool {
+        let fits = text.len() <= TEXT_BYTES_MAX;
+        let statement = fits.then(|| Rc::new(OwnStatement { footprint, text: text.into() }));
+        self.insert(name, statement) && fits
+    }
+
+    /// The statement of this name, if it leaves something behind when it is executed.
+    pub fn statement(&self, name: &[u8]) -> Option<Rc<OwnStatement>> {
+        self.names.get(key(name)).cloned().flatten()
+    }
+
+    /// All statements that leave something behind when they are executed.
+    pub fn statements(&self) -> Vec<Rc<OwnStatement>> {
+        self.names.values().flatten().cloned().collect()
+    }
+
+    fn insert(&mut self, name: &[u8], statement: Option<Rc<OwnStatement>>) -> bool {
+        let has_room = self.names.len() < NAMES_MAX;
+        if has_room {
+            self.names.insert(key(name).into(), statement);
         }
+        self.are_unknown |= !has_room;
+        has_room
     }
 
     /// Statements are about to be made, or named, under names that can't be told.
@@ -37,7 +76,7 @@ impl OwnNames {
 
     /// Whether there is a statement of this name.
     pub fn has(&self, name: &[u8]) -> bool {
-        self.names.contains(key(name))
+        self.names.contains_key(key(name))
     }
 
     /// The statement of this name is gone.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::trial::{Arm, Trial};
 use crate::analysis::lexer::Lexer;
-use crate::analysis::session_effects::Marks;
+use crate::analysis::session_effects::Footprint;
 use crate::protocol::message::columns_hash;
 
 /// Identity of a statement: a keyed 128-bit hash of its definition and of the catalog's state as of its Parse.
@@ -29,7 +29,7 @@ pub struct Statement {
     /// What follows the name in its Parse: the text, its terminator, the number of types, the types.
     pub definition: Box<[u8]>,
     /// What the scan of its text tells.
-    pub marks: Marks,
+    pub footprint: Footprint,
     /// Whether an unnamed Parse of it may be given a name: it is planned, its constants mean the same at any time, and
     /// the name has not turned out to be a loss.
     is_promotable: Cell<bool>,
@@ -67,7 +67,7 @@ impl Statement {
     pub fn new(
         id: StatementId,
         definition: &[u8],
-        marks: Marks,
+        footprint: Footprint,
         is_promotable: bool,
         budget: &Rc<Budget>,
     ) -> Self {
@@ -75,7 +75,7 @@ impl Statement {
         Self {
             id,
             definition: definition.into(),
-            marks,
+            footprint,
             is_promotable: Cell::new(is_promotable),
             trial: RefCell::default(),
             server_name: server_name(id),
@@ -231,7 +231,7 @@ mod tests {
         let definition = b"SELECT $1\0\0\x01\0\0\0\0";
         let budget = Budget::new(cost(definition));
         let statement =
-            Statement::new(StatementId(0x1f), definition, Marks::default(), true, &budget);
+            Statement::new(StatementId(0x1f), definition, Footprint::default(), true, &budget);
         assert_eq!(statement.server_name(), b"steward_0000000000000000000000000000001f");
         assert_eq!(statement.text(), b"SELECT $1");
         assert!(!budget.has_room_for(definition));
@@ -243,7 +243,8 @@ mod tests {
     fn it_is_made_again_with_the_types_that_the_server_found() {
         let budget = Budget::new(1000);
         let definition = b"SELECT $1\0\0\x01\0\0\0\0";
-        let statement = Statement::new(StatementId(1), definition, Marks::default(), true, &budget);
+        let statement =
+            Statement::new(StatementId(1), definition, Footprint::default(), true, &budget);
         assert_eq!(statement.resolved(), (&b"SELECT $1"[..], b"\0\x01\0\0\0\0".to_vec()));
         let shape = |columns| Shape { types: (*b"\0\x01\0\0\0\x19").into(), columns };
         assert!(statement.learn(shape(7)) && statement.learn(shape(7)));

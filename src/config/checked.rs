@@ -180,6 +180,28 @@ pub struct PoolSettings {
     pub idle_timeout: Option<Duration>,
     /// A server connection is closed this long after its login, when it is next idle; `None`: never.
     pub max_age: Option<Duration>,
+    /// What is done about state that can't be carried.
+    pub session: SessionPolicy,
+}
+
+/// What is done about session state that can't be carried from one server connection to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionPolicy {
+    /// After a routine whose effects nobody knows.
+    pub after_unknown: AfterUnknown,
+    /// Whether a client that may have taken values of sequences keeps its server connection.
+    pub keep_sequences: bool,
+}
+
+/// What is done when a routine has run whose effects on the session nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AfterUnknown {
+    /// The server connection is reset before its next loan: what the routine did is lost.
+    Reset,
+    /// The same, but settings that PostgreSQL lists are the client's from then on.
+    Keep,
+    /// The server connection stays with the client.
+    Pin,
 }
 
 /// When a server connection comes back to its pool.

@@ -57,6 +57,8 @@ const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Key {
 /// Counts of connections, waiters and the like.
 const COUNT_MAX: i64 = 1_000_000;
 
+pub(super) const AFTER_UNKNOWN: &[&str] = &["reset", "keep", "pin"];
+
 pub(super) const POOL_MODES: &[&str] = &["transaction", "session", "statement"];
 
 /// The sections that appear once.
@@ -256,6 +258,18 @@ const POOL: Section = Section {
             Kind::DurationOrOff,
             "\"1h\"",
             "A server connection that old is closed when it is next idle.",
+        ),
+        key(
+            "after_unknown",
+            Kind::Choice(AFTER_UNKNOWN),
+            "\"reset\"",
+            "In the modes that change server connections, after a routine that may do anything to the session (DO, CALL, a function that isn't PostgreSQL's own). `reset`: what it set is undone before the connection serves anybody else. `keep`: so it is, but settings that PostgreSQL lists stay with the client. `pin`: the connection stays with the client.",
+        ),
+        key(
+            "keep_sequences",
+            Kind::Flag,
+            "false",
+            "In the modes that change server connections: a client that may have taken values of sequences (by INSERT, nextval() and whatever else writes) keeps its server connection, so that currval() and lastval() find them in later transactions too. Without it they are PostgreSQL's 55000 wherever they could be another client's.",
         ),
     ],
 };

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checked::{
-    Address, Auth, AuthMethod, Config, Database, Databases, Limits, Log, LogLevel, Net, PoolMode,
-    PoolSettings, Prepared, Secret, User,
+    Address, AfterUnknown, Auth, AuthMethod, Config, Database, Databases, Limits, Log, LogLevel,
+    Net, PoolMode, PoolSettings, Prepared, Secret, SessionPolicy, User,
 };
 use super::fault::Faults;
 use super::keys::{self, Key, Kind, Section};
@@ -375,6 +375,12 @@ impl<'a> Reader<'a> {
             retry_max: self.duration(scope, "retry_max"),
             idle_timeout: self.duration_or_off(scope, "idle_timeout"),
             max_age: self.duration_or_off(scope, "max_age"),
+            session: SessionPolicy {
+                after_unknown: after_unknown(
+                    &self.text(scope, "after_unknown").unwrap_or_default(),
+                ),
+                keep_sequences: self.flag(scope, "keep_sequences"),
+            },
         }
     }
 
@@ -586,6 +592,14 @@ fn log_level(name: &str) -> LogLevel {
         "debug" => LogLevel::Debug,
         "trace" => LogLevel::Trace,
         _ => LogLevel::Info,
+    }
+}
+
+fn after_unknown(name: &str) -> AfterUnknown {
+    match name {
+        "keep" => AfterUnknown::Keep,
+        "pin" => AfterUnknown::Pin,
+        _ => AfterUnknown::Reset,
     }
 }
 

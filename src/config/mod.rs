@@ -15,8 +15,8 @@ mod upstream;
 mod written;
 
 pub use checked::{
-    Address, Auth, AuthMethod, Config, Database, Databases, Limits, Log, LogLevel, Net, PoolMode,
-    PoolSettings, Prepared, Secret, User,
+    Address, AfterUnknown, Auth, AuthMethod, Config, Database, Databases, Limits, Log, LogLevel,
+    Net, PoolMode, PoolSettings, Prepared, Secret, SessionPolicy, User,
 };
 pub use fault::Faults;
 pub use load::{Loaded, Source, load};

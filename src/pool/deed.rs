@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::client_state::{Definition, Statement, StatementId, StatementName};
+use crate::client_state::{Definition, Question, Statement, StatementId, StatementName};
 
 /// The consequence of a message: it comes to pass with the reply, or not at all if the message fails or is
 /// skipped.
@@ -29,6 +29,10 @@ pub enum Deed {
     Examine(Rc<Statement>),
     /// The proxy's Parse or Close that makes the server's unnamed statement the client's own.
     OwnUnnamed,
+    /// The proxy's query that gives the session the settings that the client wants.
+    Apply,
+    /// The proxy's query for the session's state.
+    Ask(Rc<Question>),
 }
 
 /// Named statements that a simple query drops if it succeeds.
@@ -41,6 +45,8 @@ pub enum Drops {
     One(StatementName),
     /// All.
     All,
+    /// `DISCARD ALL`: all, and whatever else the session has.
+    Everything,
 }
 
 impl Deed {
@@ -53,12 +59,14 @@ impl Deed {
             Self::Use(known, _) => in_this_group && known.is(name),
             Self::Query(Drops::None) => name.is_empty(),
             Self::Query(Drops::One(known)) => name.is_empty() || known.is(name),
-            Self::Query(Drops::All) => true,
+            Self::Query(Drops::All | Drops::Everything) => true,
             Self::None
             | Self::Prepare(_)
             | Self::Evict(_)
             | Self::Examine(_)
-            | Self::OwnUnnamed => false,
+            | Self::OwnUnnamed
+            | Self::Apply
+            | Self::Ask(_) => false,
         }
     }
 
@@ -77,7 +85,7 @@ impl Deed {
                 Some(true)
             }
             Self::Evict(evicted) if *evicted == id => Some(false),
-            Self::Query(Drops::All) => Some(false),
+            Self::Query(Drops::All | Drops::Everything) => Some(false),
             Self::None
             | Self::Define(..)
             | Self::Undefine(_)
@@ -87,7 +95,9 @@ impl Deed {
             | Self::Prepare(_)
             | Self::Evict(_)
             | Self::Examine(_)
-            | Self::OwnUnnamed => None,
+            | Self::OwnUnnamed
+            | Self::Apply
+            | Self::Ask(_) => None,
         }
     }
 
@@ -98,7 +108,7 @@ impl Deed {
             Self::Define(_, Definition::Shared(_))
                 | Self::Prepare(_)
                 | Self::Evict(_)
-                | Self::Query(Drops::All)
+                | Self::Query(Drops::All | Drops::Everything)
         )
     }
 }

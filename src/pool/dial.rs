@@ -28,6 +28,8 @@ pub struct Dialled {
     pub key: Vec<u8>,
     /// What the server reported, in order.
     pub parameters: Parameters,
+    /// The role that the session begins with.
+    pub role: Vec<u8>,
 }
 
 /// ParameterStatus values, in the server's order.
@@ -118,7 +120,13 @@ async fn dial_unlimited(
         .run(target, settings)
         .await
         .unwrap_or_else(|error| Err(DialError::unreachable(target, &error)))
-        .map(|(pid, key, parameters)| Dialled { stream: login.stream, pid, key, parameters })
+        .map(|LoggedIn { pid, key, parameters, role }| Dialled {
+            stream: login.stream,
+            pid,
+            key,
+            parameters,
+            role,
+        })
 }
 
 /// Connects to a server's address.
@@ -131,7 +139,14 @@ pub async fn connect(address: &Address) -> io::Result<Stream> {
     }
 }
 
-type LoggedIn = (i32, Vec<u8>, Parameters);
+/// What a login has told.
+#[derive(Default)]
+struct LoggedIn {
+    pid: i32,
+    key: Vec<u8>,
+    parameters: Parameters,
+    role: Vec<u8>,
+}
 
 /// The conversation up to the first ReadyForQuery.
 struct Login {
@@ -156,7 +171,7 @@ impl Login {
         self.stream.write_all(&packet).await?;
 
         let mut auth = ServerLogin::new(&target.key.user, target.password.as_ref());
-        let (mut pid, mut key, mut parameters) = (0, Vec::new(), Parameters::new());
+        let mut told = LoggedIn::default();
         loop {
             let (tag, body) = self.message().await?;
             match tag {
@@ -165,21 +180,41 @@ impl Login {
                         return Ok(Err(refused_by_us(target, &error)));
                     }
                 }
-                b'S' => parameters.extend(
+                b'S' => told.parameters.extend(
                     message::parameter_status(&body)
                         .map(|(name, value)| (name.into(), value.into())),
                 ),
                 b'K' => {
                     if let Some((found, secret)) = message::backend_key(&body) {
-                        (pid, key) = (found, secret.to_vec());
+                        (told.pid, told.key) = (found, secret.to_vec());
                     }
                 }
                 b'E' => return Ok(Err(DialError::Refused(body))),
-                b'Z' => return Ok(Ok((pid, key, parameters))),
+                b'Z' => {
+                    told.role = self.role().await?;
+                    return Ok(Ok(told));
+                }
                 b'N' => {}
                 _ => {
                     return Err(broken(format!("message type {:?} during login", tag as char)));
                 }
+            }
+        }
+    }
+
+    /// The role that the session begins with: no list of settings shows it.
+    async fn role(&mut self) -> io::Result<Vec<u8>> {
+        let mut request = Vec::new();
+        writer::query(&mut request, "SHOW role");
+        self.stream.write_all(&request).await?;
+        let mut role = Vec::new();
+        loop {
+            match self.message().await? {
+                // One column: the number of columns and its length come first.
+                (b'D', row) => role = row.get(6..).unwrap_or_default().to_vec(),
+                (b'E', body) => return Err(broken(ServerError::new(&body).message())),
+                (b'Z', _) => return Ok(role),
+                _ => {}
             }
         }
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::attempt::Attempt;
 use super::ledger::Ledger;
 use super::prepared::Prepared;
-use crate::client_state::{Arm, Body, Statement};
+use crate::client_state::{Arm, Body, Question, Statement};
 use crate::protocol::{SqlState, TransactionStatus};
 
 /// The conversation on one server connection.
@@ -30,6 +30,12 @@ pub struct Exchange {
     pub has_limited: bool,
     /// Parameter types of the statement that the server is describing, as a Parse has them.
     pub described_types: Option<Box<[u8]>>,
+    /// What the session remembers of sequences.
+    pub sequences: Sequences,
+    /// The settings that the client wants are being applied.
+    pub preparation: Preparation,
+    /// What PostgreSQL was asked of the session's state.
+    pub inquiry: Inquiry,
     /// A ReadyForQuery went to the client; who drives the relay takes it.
     pub ready: Option<TransactionStatus>,
     /// A transaction that may have changed the catalog has ended, or a change has shown; who drives the relay
@@ -37,6 +43,115 @@ pub struct Exchange {
     pub has_new_catalog: bool,
     /// The server has said that it closes the connection.
     pub fatal: Option<Fatal>,
+}
+
+/// Whose values of sequences a session remembers, for `currval()` and `lastval()`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sequences {
+    /// Nobody's.
+    #[default]
+    None,
+    /// Those of the client that holds the connection, perhaps.
+    Own,
+    /// Another client's too, perhaps.
+    Foreign,
+}
+
+/// A question about the session's state.
+#[derive(Debug, Default)]
+pub enum Inquiry {
+    /// There is none.
+    #[default]
+    None,
+    /// It is not answered yet.
+    Asked {
+        /// The DataRow, once it has come.
+        row: Box<[u8]>,
+        /// The client's next message waits for the answer.
+        is_awaited: bool,
+    },
+    /// It is answered by this DataRow; who drives the relay takes it.
+    Answered(Rc<Question>, Box<[u8]>),
+}
+
+/// What is done on a server connection before the client's first message may be sent on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preparation {
+    /// Nothing.
+    #[default]
+    None,
+    /// Settings are being applied; so many replies are owed. What the client asks for may follow at once.
+    Shared(usize),
+    /// So many replies are owed, and what the client asks for waits for them.
+    Awaited(usize),
+    /// All is as the client wants it, and it has not been served yet.
+    Done,
+}
+
+impl Sequences {
+    /// The client takes values, perhaps.
+    pub fn take(&mut self) {
+        if *self == Self::None {
+            *self = Self::Own;
+        }
+    }
+
+    /// The connection is another client's from now on.
+    pub fn pass_on(&mut self) {
+        if *self == Self::Own {
+            *self = Self::Foreign;
+        }
+    }
+}
+
+impl Inquiry {
+    /// Whether the answer is still to come.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Asked { .. })
+    }
+
+    /// Whether the client's next message waits for the answer.
+    pub fn is_awaited(&self) -> bool {
+        matches!(self, Self::Asked { is_awaited: true, .. })
+    }
+
+    /// A DataRow has come.
+    pub fn hear(&mut self, body: &[u8]) {
+        if let Self::Asked { row, .. } = self {
+            *row = body.into();
+        }
+    }
+
+    /// The answer is there.
+    pub fn answer(&mut self, question: Rc<Question>) {
+        if let Self::Asked { row, .. } = std::mem::take(self) {
+            *self = Self::Answered(question, row);
+        }
+    }
+
+    /// The answer, if it has come.
+    pub fn take_answer(&mut self) -> Option<(Rc<Question>, Box<[u8]>)> {
+        match std::mem::take(self) {
+            Self::Answered(question, row) => Some((question, row)),
+            inquiry => {
+                *self = inquiry;
+                None
+            }
+        }
+    }
+}
+
+impl Preparation {
+    /// One more reply has come.
+    #[must_use]
+    pub fn step(self) -> Self {
+        match self {
+            Self::Shared(owed @ 2..) => Self::Shared(owed - 1),
+            Self::Awaited(owed @ 2..) => Self::Awaited(owed - 1),
+            Self::Shared(_) | Self::None => Self::None,
+            Self::Awaited(_) | Self::Done => Self::Done,
+        }
+    }
 }
 
 /// An unnamed statement under way.

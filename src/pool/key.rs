@@ -4,7 +4,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::statements::Statements;
+use super::overlay::Overlays;
 use crate::config::{Address, PoolSettings, Secret};
 
 /// A pool: one database as clients name it, one user on the server.
@@ -39,8 +39,8 @@ pub type StartupSettings = Vec<(Vec<u8>, Vec<u8>)>;
 pub struct Variant {
     /// The settings.
     pub settings: StartupSettings,
-    /// What its clients have prepared.
-    pub statements: Statements,
+    /// What its clients have set since, and prepared.
+    pub overlays: Overlays,
 }
 
 /// Whether two are the same interned variant.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::cancel::cancel;
+use super::cleanup::{Cleanup, clean};
 use super::pool::Pool;
 use super::server::{Backend, ServerConnection};
 
@@ -56,7 +57,12 @@ impl Lease {
 
     /// Gives it back by way of ROLLBACK and DISCARD ALL; closes it if that fails.
     pub fn clean(self) {
-        tokio::task::spawn_local(super::cleanup::clean(self));
+        tokio::task::spawn_local(clean(self, Cleanup::Discard));
+    }
+
+    /// Gives it back as it was when it was made, but for its shared statements; closes it if that fails.
+    pub fn reset(self) {
+        tokio::task::spawn_local(clean(self, Cleanup::Reset));
     }
 
     /// Cancels what runs on it and closes it. Its place in the pool is free when the server process is gone:

@@ -92,6 +92,8 @@ pub enum Verdict {
     Ready(TransactionStatus, Deed),
     /// An ErrorResponse, the client's.
     Failed(Failure),
+    /// An ErrorResponse to a query of the proxy's own, which would have done this.
+    Refused(Deed),
 }
 
 /// The message that an error is about.
@@ -441,7 +443,7 @@ impl Ledger {
             b'1' => self.settle(owed == Some(Owed::Parse)),
             b'2' => self.settle(owed == Some(Owed::Bind)),
             b'3' => self.settle(owed == Some(Owed::Close)),
-            b'T' if owed == Some(Owed::Query) => Some(Verdict::Forward),
+            b'T' if owed == Some(Owed::Query) => front.map(verdict_of),
             b'T' | b'n' => self.settle(owed == Some(Owed::Describe)),
             b't' => front.filter(|(owed, _)| *owed == Owed::Describe).map(verdict_of),
             b'C' | b'I' | b's' => self.completed(tag),
@@ -462,6 +464,8 @@ impl Ledger {
     fn unasked(&self, tag: u8) -> Verdict {
         match self.front() {
             Some((_, Asker::Proxy | Asker::Ahead)) if tag == b'N' => Verdict::Swallow,
+            // The client has been told of these values.
+            Some(_) if tag == b'S' && self.front_deed() == Some(&Deed::Apply) => Verdict::Swallow,
             _ => Verdict::Forward,
         }
     }
@@ -504,10 +508,11 @@ impl Ledger {
             Some((owed, asker)) if ends_group(owed) => {
                 let deed = self.pop().map(|entry| entry.deed).unwrap_or_default();
                 self.drop_marks();
-                match asker {
-                    Asker::Proxy => Ok(Verdict::Swallow),
-                    _ => Ok(Verdict::Ready(status, deed)),
-                }
+                Ok(match (asker, deed) {
+                    (Asker::Proxy, Deed::None) => Verdict::Swallow,
+                    (Asker::Proxy, deed) => Verdict::Done { deed, forward: false },
+                    (_, deed) => Verdict::Ready(status, deed),
+                })
             }
             _ if self.in_doubt => Ok(Verdict::Ready(status, Deed::None)),
             _ => Err(out_of_step),
@@ -564,7 +569,10 @@ impl Ledger {
         }
         match asker {
             // It stands in a group of its own: nothing of the client's fails with it.
-            Asker::Proxy => Verdict::Swallow,
+            Asker::Proxy => match deed {
+                Deed::Apply | Deed::Ask(_) => Verdict::Refused(deed),
+                _ => Verdict::Swallow,
+            },
             Asker::Client | Asker::Ahead | Asker::Nobody | Asker::Refusal => {
                 Verdict::Failed(Failure { deed, is_refusal: asker == Asker::Refusal })
             }

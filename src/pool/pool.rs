@@ -21,6 +21,7 @@ use super::dial::{DialError, Dialled, Parameters, dial, next_pause};
 use super::exchange::Exchange;
 use super::key::{StartupSettings, Target, Variant, is_same};
 use super::lease::Lease;
+use super::overlay::{Overlay, Overlays};
 use super::quota::{PoolMail, Quota, Slot};
 use super::registry::Common;
 use super::server::{Backend, Pulse, ServerConnection, Traveller};
@@ -130,7 +131,7 @@ impl Pool {
         }
         let variant = Rc::new(Variant {
             settings: settings.clone(),
-            statements: self.common.statements(Arc::clone(&self.catalog)),
+            overlays: Overlays::new(self.common.statements(Arc::clone(&self.catalog))),
         });
         inner.variants.push(Known { variant: Rc::clone(&variant), parameters: None });
         variant
@@ -142,13 +143,18 @@ impl Pool {
         inner.variants.iter().find(|known| is_same(&known.variant, variant))?.parameters.clone()
     }
 
-    /// An idle server connection, if there is one and nobody waits.
-    pub fn try_lend(&self, variant: &Rc<Variant>, mode: PoolMode) -> Option<Lease> {
+    /// An idle server connection, if there is one and nobody waits: one that has these settings, if there is one.
+    pub fn try_lend(
+        &self,
+        variant: &Rc<Variant>,
+        overlay: &Rc<Overlay>,
+        mode: PoolMode,
+    ) -> Option<Lease> {
         let mut inner = self.inner.borrow_mut();
         if !inner.waiters.is_empty() {
             return None;
         }
-        let mut server = inner.take_idle(variant)?;
+        let mut server = inner.take_idle(variant, Some(overlay))?;
         server.begin_lease(mode);
         Some(Lease::new(server, self.me.upgrade()?))
     }
@@ -326,6 +332,8 @@ impl Pool {
             exchange: Exchange::default(),
             held: Vec::new(),
             backend: Rc::new(backend),
+            actual: Some(Rc::clone(&variant.overlays.base)),
+            base_role: Rc::from(dialled.role),
             variant,
             parameters,
             born: now,
@@ -561,9 +569,21 @@ enum Next {
 
 impl Inner {
     /// The idle connection of a variant that was used last; dead ones are dropped on the way.
-    fn take_idle(&mut self, variant: &Rc<Variant>) -> Option<Box<ServerConnection>> {
+    fn take_idle(
+        &mut self,
+        variant: &Rc<Variant>,
+        overlay: Option<&Rc<Overlay>>,
+    ) -> Option<Box<ServerConnection>> {
         loop {
-            let at = self.idle.iter().rposition(|server| is_same(&server.variant, variant))?;
+            let is_of_variant = |server: &ServerConnection| is_same(&server.variant, variant);
+            let fits = |server: &ServerConnection| {
+                is_of_variant(server) && overlay.is_some_and(|overlay| server.has(overlay))
+            };
+            let idle = &self.idle;
+            let at = idle
+                .iter()
+                .rposition(|server| fits(server))
+                .or_else(|| idle.iter().rposition(|server| is_of_variant(server)))?;
             let mut server = self.idle.remove(at);
             match server.pulse() {
                 Pulse::Quiet => return Some(server),
@@ -598,7 +618,7 @@ impl Inner {
         }
         for at in 0..self.waiters.len() {
             let variant = Rc::clone(&self.waiters.get(at)?.variant);
-            if let Some(server) = self.take_idle(&variant) {
+            if let Some(server) = self.take_idle(&variant, None) {
                 return Some((self.waiters.remove(at)?, server));
             }
         }

@@ -45,6 +45,16 @@ impl Prepared {
         self.statements.clear();
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.statements.is_empty()
+    }
+
+    /// All of them.
+    pub fn ids(&self) -> Vec<StatementId> {
+        self.statements.iter().map(|(id, ())| *id).collect()
+    }
+
     /// The statement to close before one more is made, if there are `max` of them.
     pub fn surplus(&self, max: NonZeroUsize) -> Option<StatementId> {
         if self.statements.len() < max.get() {

@@ -8,12 +8,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::dial::Parameters;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Preparation, Sequences};
 use super::key::Variant;
 use super::lease::Lease;
+use super::overlay::Overlay;
 use super::prepared::Prepared;
 use super::quota::Slot;
-use crate::client_state::ClientState;
+use crate::client_state::{ClientState, Settings};
 use crate::config::{Address, PoolMode};
 use crate::net::stream::Detached;
 use crate::net::{CHUNK_BYTES, Stream};
@@ -36,7 +37,11 @@ pub struct ServerConnection {
     pub backend: Rc<Backend>,
     /// The startup settings it was made with.
     pub variant: Rc<Variant>,
-    /// What it reports for these settings.
+    /// What its clients have set on top of them; `None`: not known.
+    pub actual: Option<Rc<Overlay>>,
+    /// The role that its sessions begin with.
+    pub base_role: Rc<[u8]>,
+    /// What it reports for its startup settings.
     pub parameters: Rc<Parameters>,
     /// Since when it exists.
     pub born: Instant,
@@ -70,8 +75,11 @@ pub struct Traveller {
     pid: i32,
     key: Vec<u8>,
     settings: super::key::StartupSettings,
+    actual: Settings,
+    base_role: Box<[u8]>,
     parameters: Parameters,
     prepared: Prepared,
+    sequences: Sequences,
     born: Instant,
     slot: Slot,
 }
@@ -135,7 +143,18 @@ impl ServerConnection {
 
     /// Whether a client with this memory can leave the connection to others as it is.
     pub fn is_returnable(&self, client: &ClientState) -> bool {
-        !client.keeps_server() && !client.is_mid_frame() && self.is_idle()
+        !client.keeps_server()
+            && !client.is_mid_frame()
+            && client.session.is_settled()
+            && self.is_idle()
+            && self.actual.is_some()
+            && self.exchange.preparation == Preparation::None
+    }
+
+    /// Whether it has these settings, as far as is known.
+    #[inline]
+    pub fn has(&self, overlay: &Rc<Overlay>) -> bool {
+        self.actual.as_ref().is_some_and(|actual| Rc::ptr_eq(actual, overlay))
     }
 
     /// Nothing under way, outside of a transaction.
@@ -149,6 +168,7 @@ impl ServerConnection {
         self.exchange.unnamed_ready = mode == PoolMode::Session;
         self.exchange.ready = None;
         self.exchange.attempt.give_up();
+        self.exchange.sequences.pass_on();
     }
 
     /// Takes an idle connection off this worker.
@@ -159,8 +179,11 @@ impl ServerConnection {
             pid: self.backend.pid,
             key: self.backend.key.clone(),
             settings: self.variant.settings.clone(),
+            actual: self.actual.map(|actual| Settings::clone(&actual.settings)).unwrap_or_default(),
+            base_role: (*self.base_role).into(),
             parameters: self.parameters.to_vec(),
             prepared: self.exchange.prepared,
+            sequences: self.exchange.sequences,
             born: self.born,
             slot: self.slot,
         })
@@ -190,9 +213,15 @@ impl Traveller {
     pub fn arrive(self, variant: Rc<Variant>) -> std::io::Result<Box<ServerConnection>> {
         Ok(Box::new(ServerConnection {
             stream: self.stream.attach()?,
-            exchange: Exchange { prepared: self.prepared, ..Exchange::default() },
+            exchange: Exchange {
+                prepared: self.prepared,
+                sequences: self.sequences,
+                ..Exchange::default()
+            },
             held: Vec::new(),
             backend: Rc::new(Backend::new(self.address, self.pid, self.key)),
+            actual: Some(variant.overlays.get(&Rc::new(self.actual))),
+            base_role: self.base_role.into(),
             variant,
             parameters: Rc::new(self.parameters),
             born: self.born,

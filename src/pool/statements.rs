@@ -1,8 +1,8 @@
-//! The statements that clients of one variant of a pool share, on one worker.
+//! The statements that clients with the same settings share, on one worker.
 //!
-//! A statement is its text, its parameter types and the state of the catalog as of its Parse: the clients of a
-//! variant have the same startup settings, and one that has changed any since keeps its server connection and
-//! is not served from here. After DDL that went through the proxy the same text is another statement, so that
+//! A statement is its text, its parameter types, the settings that its analysis read and the state of the catalog, all
+//! as of its Parse: the clients of a variant have the same startup settings, and those that have changed any that
+//! analysis reads have a table of their own. After DDL that went through the proxy the same text is another statement, so that
 //! who parses it then is told of its columns anew, while who has parsed it before gets PostgreSQL's own error.
 //!
 //! Bounds: bytes, over all variants of a worker ([`Budget`]); what was used longest ago makes room. A statement
@@ -10,7 +10,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +19,7 @@ use lru::LruCache;
 
 use crate::analysis::clock_literals::has_clock_literal;
 use crate::analysis::session_effects::{Footprint, Mark};
-use crate::client_state::{Budget, Statement, StatementId};
+use crate::client_state::{Budget, Settings, Statement, StatementId};
 use crate::config::Prepared;
 
 /// Texts that are remembered as seen once.
@@ -42,17 +42,22 @@ pub struct Statements {
     catalog: Arc<Catalog>,
     budget: Rc<Budget>,
     epoch: Cell<u64>,
+    /// Those that analysis reads and that its clients have set.
+    settings: Settings,
     known: RefCell<LruCache<Box<[u8]>, Rc<Statement>, foldhash::fast::RandomState>>,
+    /// Clients ask for the values that sequences have given them.
+    pub reads_values: Rc<Cell<bool>>,
     /// Hashes of definitions that came once.
     seen: RefCell<Vec<u32>>,
     hasher: foldhash::fast::RandomState,
 }
 
 impl Catalog {
-    fn id(&self, definition: &[u8], epoch: u64) -> StatementId {
+    fn id(&self, definition: &[u8], epoch: u64, settings: &Settings) -> StatementId {
         let half = |key: &RandomState| {
             let mut hasher = key.build_hasher();
             hasher.write_u64(epoch);
+            settings.hash(&mut hasher);
             hasher.write(definition);
             u128::from(hasher.finish())
         };
@@ -68,12 +73,23 @@ impl Statements {
         Self {
             bounds,
             epoch: Cell::new(catalog.epoch.load(Ordering::Acquire)),
+            settings: Settings::default(),
             catalog,
             budget,
             known: RefCell::new(LruCache::unbounded_with_hasher(hasher.clone())),
+            reads_values: Rc::default(),
             seen: RefCell::default(),
             hasher,
         }
+    }
+
+    /// None yet, for clients that have set these.
+    #[must_use]
+    pub fn under(&self, settings: &Settings) -> Self {
+        let (catalog, budget) = (Arc::clone(&self.catalog), Rc::clone(&self.budget));
+        let settings = settings.clone();
+        let reads_values = Rc::clone(&self.reads_values);
+        Self { settings, reads_values, ..Self::new(self.bounds.clone(), catalog, budget) }
     }
 
     /// The catalog has changed: what is parsed from now on is not what was parsed before.
@@ -97,11 +113,11 @@ impl Statements {
         while !self.budget.has_room_for(definition) {
             known.pop_lru()?;
         }
-        let id = self.catalog.id(definition, self.epoch.get());
+        let id = self.catalog.id(definition, self.epoch.get(), &self.settings);
         let statement = Rc::new(Statement::new(
             id,
             definition,
-            footprint.marks,
+            footprint,
             is_promotable(definition, footprint),
             &self.budget,
         ));
@@ -114,8 +130,7 @@ impl Statements {
     pub fn renew(&self, statement: &Statement) -> Option<Rc<Statement>> {
         let (text, types) = statement.resolved();
         let definition = [text, b"\0", &types].concat();
-        let footprint = Footprint { marks: statement.marks, ..Footprint::default() };
-        self.find(&definition).or_else(|| self.add(&definition, footprint))
+        self.find(&definition).or_else(|| self.add(&definition, statement.footprint))
     }
 
     /// Whether a definition has come lately. Two that are taken for one do no harm.
@@ -139,7 +154,7 @@ fn is_promotable(definition: &[u8], footprint: Footprint) -> bool {
     let marks = footprint.marks;
     footprint.effects.is_empty()
         && marks.contains(Mark::Planned)
-        && ![Mark::LocalSetting, Mark::Ddl, Mark::PreparedNames, Mark::Several]
+        && ![Mark::LocalSetting, Mark::Ddl, Mark::PreparedNames, Mark::Several, Mark::ListsPrepared]
             .iter()
             .any(|mark| marks.contains(*mark))
         && !has_clock_literal(text)

@@ -149,6 +149,25 @@ pub fn backend_key(body: &[u8]) -> Option<(i32, &[u8])> {
     Some((reader.int32()?, reader.rest()))
 }
 
+/// A parameter's value in the body of a Bind, counted from 0; `None`: there is none, or it is NULL.
+pub fn parameter(bind: &[u8], number: u16) -> Option<&[u8]> {
+    let mut reader = Reader::new(bind);
+    reader.string()?;
+    reader.string()?;
+    for _ in 0..reader.uint16()? {
+        reader.uint16()?;
+    }
+    let count = reader.uint16()?;
+    let mut value = None;
+    for _ in 0..=number.min(count.checked_sub(1)?) {
+        value = match usize::try_from(reader.int32()?) {
+            Ok(bytes) => Some(reader.bytes(bytes)?),
+            Err(_null) => None,
+        };
+    }
+    value.filter(|_| number < count)
+}
+
 /// Fields of an ErrorResponse or NoticeResponse, looked at in place.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerError<'a> {

@@ -20,6 +20,20 @@ impl<'a> Reader<'a> {
     }
 
     /// A 32-bit integer.
+    pub fn uint16(&mut self) -> Option<u16> {
+        let (bytes, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(u16::from_be_bytes(*bytes))
+    }
+
+    /// So many bytes.
+    pub fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(count)?;
+        self.rest = rest;
+        Some(bytes)
+    }
+
+    /// A 32-bit integer.
     pub fn int32(&mut self) -> Option<i32> {
         let (bytes, rest) = self.rest.split_first_chunk::<4>()?;
         self.rest = rest;

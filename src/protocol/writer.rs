@@ -120,8 +120,8 @@ pub fn cancel_request(pid: i32, key: &[u8]) -> Vec<u8> {
 }
 
 /// A simple Query, for a server.
-pub fn query(out: &mut Vec<u8>, text: &str) {
-    put_frame(out, b'Q', |out| put_string(out, text.as_bytes()));
+pub fn query(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
+    put_frame(out, b'Q', |out| put_string(out, text.as_ref()));
 }
 
 /// Close of the unnamed statement.
@@ -172,11 +172,19 @@ pub fn bind_front(out: &mut Vec<u8>, bytes: usize, portal: &[u8], statement: &[u
 }
 
 /// A Bind of the unnamed portal to a statement, without parameters.
-pub fn bind(out: &mut Vec<u8>, statement: &[u8]) {
+pub fn bind(out: &mut Vec<u8>, portal: &[u8], statement: &[u8]) {
     put_frame(out, b'B', |out| {
-        put_string(out, b"");
+        put_string(out, portal);
         put_string(out, statement);
         out.extend_from_slice(&[0; 6]);
+    });
+}
+
+/// Execute of a portal, without a row limit.
+pub fn execute(out: &mut Vec<u8>, portal: &[u8]) {
+    put_frame(out, b'E', |out| {
+        put_string(out, portal);
+        out.extend_from_slice(&[0; 4]);
     });
 }
 

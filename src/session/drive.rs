@@ -16,9 +16,11 @@ use super::handle::{CancelTarget, Registered, Signal};
 use crate::client_state::{ClientState, Definition};
 use crate::config::PoolMode;
 use crate::net::{CHUNK_BYTES, Stream};
-use crate::pool::{Lease, Pool, Repeat, Variant};
+use crate::pool::{Inquiry, Lease, Overlay, Pool, Repeat, Variant};
 use crate::protocol::{FrameError, LocalError, SqlState, TransactionStatus, writer};
-use crate::strategy::relay::{Farewell, Splice, Stop, from_client, from_server, server_lost};
+use crate::strategy::relay::{
+    Farewell, ServerFault, Splice, Stop, from_client, from_server, server_lost,
+};
 
 /// After so many steps the other clients of the worker have their turn.
 const STEPS_MAX: usize = 32;
@@ -34,9 +36,11 @@ pub(super) struct Session {
     pub(super) state: ClientState,
     pub(super) pool: Rc<Pool>,
     pub(super) variant: Rc<Variant>,
+    /// What the client has set on top of it.
+    pub(super) overlay: Rc<Overlay>,
     pub(super) lease: Option<Lease>,
     /// Whether anything was sent on the lease.
-    is_lease_used: bool,
+    pub(super) is_lease_used: bool,
     /// From the client, not dealt with yet.
     pub(super) inbox: Vec<u8>,
     /// The inbox may be dealt with now: nothing has to arrive first.
@@ -44,7 +48,9 @@ pub(super) struct Session {
     /// For the client, not taken by its socket yet.
     pub(super) to_client: Vec<u8>,
     /// For the server, not taken by its socket yet.
-    to_server: Vec<u8>,
+    pub(super) to_server: Vec<u8>,
+    /// For the server, in front of the client's first message on this lease.
+    pub(super) preface: Vec<u8>,
     pub(super) input: Input,
 }
 
@@ -82,12 +88,14 @@ impl Session {
         pool: Rc<Pool>,
         variant: Rc<Variant>,
     ) -> Self {
+        let overlay = variant.overlays.get(&state.session.settings);
         Self {
             context,
             handle,
             stream,
             state,
             pool,
+            overlay,
             variant,
             lease: None,
             is_lease_used: false,
@@ -95,6 +103,7 @@ impl Session {
             inbox,
             to_client: Vec::new(),
             to_server: Vec::new(),
+            preface: Vec::new(),
             input: Input::Open,
         }
     }
@@ -278,6 +287,9 @@ impl Session {
         let taken = from_server(&mut self.state, &mut lease.server.exchange, chunk, &mut splice);
         let taken = match taken {
             Ok(taken) => taken,
+            Err(ServerFault::NotApplied { code, message }) => {
+                return ControlFlow::Break(Turn::End(End::NotApplied { code, message }));
+            }
             Err(fault) => {
                 tracing::error!(pool = %self.pool.target.key, server_pid = lease.server.backend.pid,
                     %fault, "out of step with the server: its connection is closed");
@@ -288,12 +300,18 @@ impl Session {
         lease.server.held.extend_from_slice(rest);
         let ready = lease.server.exchange.ready.take();
         if std::mem::take(&mut lease.server.exchange.has_new_catalog) {
-            self.variant.statements.catalog_changed();
+            self.overlay.statements.catalog_changed();
         }
         let is_clean = lease.server.exchange.ledger.is_clean();
         let repeat = lease.server.exchange.attempt.take_repeat_if(is_clean);
         let is_settled = ready.is_some() && lease.server.exchange.is_settled();
         self.send_to_client(cx, splice.bytes())?;
+        if let Some(lease) = &self.lease
+            && (lease.server.actual.is_none()
+                || !matches!(lease.server.exchange.inquiry, Inquiry::None))
+        {
+            self.take_answers();
+        }
         self.repeat(repeat);
         // The ledger may have room again.
         self.is_inbox_ready |= !self.inbox.is_empty();
@@ -311,23 +329,12 @@ impl Session {
         self.leave_if_draining()
     }
 
-    /// Gives the server connection back at the end of a transaction.
-    fn release_if_clean(&mut self) {
-        let can_go = |lease: &mut Lease| {
-            self.to_server.is_empty() && lease.server.is_returnable(&self.state)
-        };
-        if let Some(lease) = self.lease.take_if(can_go) {
-            self.handle.target.replace(CancelTarget::Nothing);
-            lease.release();
-        }
-    }
-
     /// A group that has done nothing comes again, in front of whatever the client has sent since.
     fn repeat(&mut self, repeat: Option<Repeat>) {
         let Some(Repeat { mut frames, renewed }) = repeat else { return };
         if let Some(name) = renewed
             && let Some(Definition::Shared(statement)) = self.state.names.get(name.bytes())
-            && let Some(statement) = self.variant.statements.renew(&statement)
+            && let Some(statement) = self.overlay.statements.renew(&statement)
         {
             self.state.names.define(&name, Definition::Shared(statement));
         }
@@ -432,11 +439,14 @@ impl Session {
         loop {
             let rest = chunk.get(at..).unwrap_or_default();
             let mut splice = Splice::new(rest);
+            if !self.preface.is_empty() {
+                splice.insert(&std::mem::take(&mut self.preface));
+            }
             let taken = from_client(
                 &mut self.state,
                 self.lease.as_mut().map(|lease| &mut lease.server.exchange),
                 &self.context.config.limits,
-                &self.variant.statements,
+                &self.overlay.statements,
                 rest,
                 &mut splice,
                 &mut self.to_client,
@@ -455,7 +465,7 @@ impl Session {
                 Stop::Violation(fault) => {
                     return (chunk.len(), self.read_no_more(Input::Broken(fault)));
                 }
-                Stop::NeedServer => match self.pool.try_lend(&self.variant, self.state.mode) {
+                Stop::NeedServer => match self.try_lend() {
                     Some(lease) => {
                         self.hold(lease);
                         continue;
@@ -470,13 +480,6 @@ impl Session {
     fn read_no_more(&mut self, input: Input) -> ControlFlow<Turn> {
         self.input = input;
         ControlFlow::Continue(())
-    }
-
-    /// A server connection is the client's from now on.
-    pub(super) fn hold(&mut self, lease: Lease) {
-        self.handle.target.replace(CancelTarget::Running(Rc::clone(&lease.server.backend)));
-        self.is_lease_used = false;
-        self.lease = Some(lease);
     }
 
     /// Writes what the socket takes; the rest waits. `false`: the connection was dead all along.

@@ -26,6 +26,13 @@ pub enum End {
     Gone(io::Error),
     /// What the client sent is not the protocol.
     Violation(FrameError),
+    /// What the client has set can't be set on the server connection that it was lent.
+    NotApplied {
+        /// PostgreSQL's SQLSTATE.
+        code: SqlState,
+        /// PostgreSQL's message.
+        message: String,
+    },
     /// The server connection was lost with something of the client's on it.
     ServerLost,
     /// A transaction block in statement mode.
@@ -46,6 +53,7 @@ impl End {
             Self::Closed => "client closed the connection".to_owned(),
             Self::Gone(error) => format!("client vanished: {error}"),
             Self::Violation(fault) => format!("protocol violation: {fault}"),
+            Self::NotApplied { message, .. } => format!("settings not applied: {message}"),
             Self::ServerLost => "server connection lost".to_owned(),
             Self::TransactionBlock => "transaction block in statement mode".to_owned(),
             Self::IdleInTransaction => "idle in transaction for too long".to_owned(),
@@ -61,6 +69,13 @@ impl End {
             Self::Violation(fault) => {
                 Some(LocalError::fatal(SqlState::PROTOCOL_VIOLATION, fault.to_string()))
             }
+            Self::NotApplied { code, message } => Some(
+                LocalError::fatal(*code, message.clone())
+                    .detail(
+                        "The settings of this session could not be applied to a server connection.",
+                    )
+                    .hint("What they name (a role, perhaps) may have been dropped."),
+            ),
             Self::TransactionBlock => Some(transaction_block_refused()),
             Self::IdleInTransaction => Some(
                 LocalError::fatal(
@@ -118,7 +133,7 @@ impl Session {
         if !is_settled {
             lease.abandon();
         } else if lease.server.is_returnable(&self.state) {
-            lease.release();
+            self.give_back(lease);
         } else if self.state.spoils_server() {
             drop(lease);
         } else {

@@ -11,9 +11,9 @@ use super::scram::{self, Refusal};
 use super::startup;
 use super::wire::Wire;
 use crate::auth::server_password;
-use crate::client_state::ClientState;
+use crate::client_state::{ClientState, Settings};
 use crate::config::{AuthMethod, PoolMode};
-use crate::pool::{Parameters, Pool, PoolKey, Target, Variant, WaitError};
+use crate::pool::{Parameters, Pool, PoolKey, StartupSettings, Target, Variant, WaitError};
 use crate::protocol::startup::{MINOR_MAX, SessionRequest};
 use crate::protocol::{LocalError, SqlState, TransactionStatus, writer};
 
@@ -103,6 +103,8 @@ struct Ready {
     pool: Rc<Pool>,
     variant: Rc<Variant>,
     mode: PoolMode,
+    /// What is set for the client on whatever server connection it gets.
+    first: Rc<Settings>,
 }
 
 impl Ready {
@@ -112,7 +114,7 @@ impl Ready {
             self.handle,
             wire.stream,
             wire.received,
-            ClientState::new(self.mode),
+            ClientState::new(self.mode, self.pool.target.settings.session, self.first),
             self.pool,
             self.variant,
         )
@@ -163,11 +165,43 @@ async fn enter(
         return Ok(Admitted::Replication(begun));
     }
     let pool = context.pools.pool(target);
-    let variant = pool.variant(&request.settings);
-    let parameters = parameters(&pool, &variant).await?;
+    let (carried, settings) = carried(mode, &request.settings);
+    let variant = pool.variant(&settings);
+    let mut parameters = parameters(&pool, &variant).await?;
+    tell_carried(&mut parameters, &carried);
     greet(out, &handle, &parameters);
     wire.send(out).await?;
-    Ok(Admitted::Session(Ready { handle, pool, variant, mode }))
+    Ok(Admitted::Session(Ready { handle, pool, variant, mode, first: Rc::new(carried) }))
+}
+
+/// Longest name of an application that PostgreSQL keeps whole.
+const APPLICATION_NAME_MAX: usize = 63;
+
+/// The settings of a startup packet that are set on whatever server connection the client gets, and those that its
+/// server connections are made with. The name of an application is one that many clients differ by.
+fn carried(mode: PoolMode, settings: &StartupSettings) -> (Settings, StartupSettings) {
+    let is_carried = |(name, value): &&(Vec<u8>, Vec<u8>)| {
+        // What else PostgreSQL does to a name it does to the startup packet's.
+        let is_plain = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        mode != PoolMode::Session
+            && name == b"application_name"
+            && is_plain
+            && (1..=APPLICATION_NAME_MAX).contains(&value.len())
+    };
+    let carried = settings.iter().filter(is_carried);
+    let carried = carried.map(|(name, value)| (&**name, &**value)).collect();
+    let others = settings.iter().filter(|setting| !is_carried(setting)).cloned().collect();
+    (carried, others)
+}
+
+/// The parameters as the client finds them.
+fn tell_carried(parameters: &mut Rc<Parameters>, carried: &Settings) {
+    for (name, value) in carried.iter() {
+        let parameters = Rc::make_mut(parameters);
+        for parameter in parameters.iter_mut().filter(|(known, _)| known == name) {
+            parameter.1 = value.to_vec();
+        }
+    }
 }
 
 /// Appends what every client is told at the end of its login.

@@ -28,6 +28,7 @@ mod proxy_selftest;
 mod repair;
 mod replication;
 mod server_lost;
+mod settings;
 mod shutdown;
 mod simple;
 mod startup;

@@ -62,11 +62,8 @@ fn next_after(sql: &str) -> Next {
 #[test]
 fn state_keeps_the_connection_and_is_gone_with_its_client() {
     for sql in [
-        "set work_mem = '5MB'",
         "set session authorization postgres",
-        "set role pg_monitor",
-        "select set_config('work_mem', '5MB', false)",
-        "set search_path = pg_catalog; select 1",
+        "select set_config('work_' || 'mem', '5MB', false)",
         "listen news",
         "create temp table pinned (a int)",
         "select 1 as a into temp pinned",
@@ -76,7 +73,6 @@ fn state_keeps_the_connection_and_is_gone_with_its_client() {
         "select pg_advisory_lock(1)",
         "select pg_try_advisory_lock_shared(1, 2)",
         "begin; declare pinned cursor with hold for select 1; commit",
-        "do $$ begin perform set_config('work_mem', '5MB', false); end $$",
     ] {
         keeps(sql, next_after(sql), |wire| {
             wire.query(sql).ok();
@@ -87,7 +83,6 @@ fn state_keeps_the_connection_and_is_gone_with_its_client() {
 #[test]
 fn so_does_state_that_the_extended_protocol_makes() {
     for sql in [
-        "set work_mem = '5MB'",
         "listen news",
         "create temp table pinned (a int)",
         "prepare pinned as select 1",
@@ -142,7 +137,7 @@ fn the_second_client_gets_another_connection_while_there_is_one() {
     let proxy = launch("size=2");
     let role = Role::new();
     let mut owner = role.wire(&proxy);
-    owner.query("set work_mem = '5MB'").ok();
+    owner.query("select pg_advisory_lock(1)").ok();
     let mut other = role.wire(&proxy);
     let mut third = role.wire(&proxy);
     let pid = server_pid(&mut owner);
@@ -152,7 +147,6 @@ fn the_second_client_gets_another_connection_while_there_is_one() {
         assert_eq!(server_pid(&mut owner), pid);
     }
     assert_eq!(other.query(STATE).rows(), [CLEAN]);
-    assert_eq!(owner.query("show work_mem").value(), "5MB");
     assert_eq!(role.pids().len(), 2);
 }
 
@@ -289,4 +283,58 @@ fn startup_settings_survive_the_cleanup() {
     let mut two = log_in(&proxy);
     assert_eq!(two.query("show work_mem").value(), "7MB");
     assert_eq!(server_pid(&mut two), pid);
+}
+
+#[test]
+fn a_connection_is_kept_no_longer_than_its_cause() {
+    let proxy = launch("size=1");
+    let role = Role::new();
+    let mut owner = role.wire(&proxy);
+    let mut other = role.wire(&proxy);
+    let pid = server_pid(&mut owner);
+    for (cause, end) in [
+        ("select pg_advisory_lock(1), pg_advisory_lock(1)", "select pg_advisory_unlock(1)"),
+        ("listen news", "unlisten news"),
+        ("listen news; listen olds", "unlisten *"),
+        ("create temp table pinned (a int)", "drop table pinned"),
+        ("create function pg_temp.pinned() returns int return 1", "drop function pg_temp.pinned()"),
+        ("create temp table pinned (a int)", "discard temp"),
+        ("begin; declare pinned cursor with hold for select 1; commit", "close pinned"),
+        ("set session authorization postgres", "reset session authorization"),
+        ("select pg_advisory_lock(1); listen news", "discard all"),
+        ("prepare pinned as select 1", "deallocate all"),
+    ] {
+        for by_extended in [false, true] {
+            owner.query(cause).ok();
+            let ends = if end.contains("unlock") { 2 } else { 1 };
+            for _ in 0..ends {
+                other.send(&query(STATE));
+                assert!(other.is_silent_for(Duration::from_millis(20)), "{cause} was given up");
+                // The other one still waits when the cause goes.
+                if by_extended && !end.contains("all") {
+                    owner.extended(end, &[]).ok();
+                } else {
+                    owner.query(end).ok();
+                }
+                if ends == 2 {
+                    assert!(other.is_silent_for(Duration::from_millis(20)), "{cause}, half undone");
+                    owner.query(end).ok();
+                    break;
+                }
+            }
+            assert_eq!(other.until_ready().ok().rows(), [CLEAN], "after {cause}; {end}");
+            assert_eq!(server_pid(&mut other), pid, "after {cause}; {end}");
+        }
+    }
+    // Undone with its transaction, it never was.
+    for cause in [
+        "begin; create temp table pinned (a int) on commit drop; commit",
+        "begin; create temp table pinned (a int); rollback",
+        "begin; listen news; rollback",
+        "begin; declare pinned cursor with hold for select 1; rollback",
+    ] {
+        owner.query(cause).ok();
+        assert_eq!(other.query(STATE).ok().rows(), [CLEAN], "after {cause}");
+        assert_eq!(server_pid(&mut other), pid, "after {cause}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Prepared statements in transaction mode: the client's own, wherever its transactions run. Each script runs
 //! direct and through the proxy, over a pool of two server connections that other clients use too.
 
+use std::sync::Once;
+
 use crate::launch::launch;
 use crate::support::frames::{bind, close, describe, execute, extended, flush, parse, query, sync};
 use crate::support::{Postgres, Proxy};
@@ -24,6 +26,16 @@ fn run(statement: &str, parameters: &[Option<&str>]) -> Vec<u8> {
 
 fn prepare(name: &str, sql: &str) -> Vec<u8> {
     [parse(name, sql, &[]), describe(b'S', name), sync()].concat()
+}
+
+/// A view of all prepared statements of a server connection, whoever's they are: the proxy doesn't know it.
+fn everybodys() -> &'static str {
+    static VIEW: Once = Once::new();
+    VIEW.call_once(|| {
+        let view = "create view everybodys_statements as select * from pg_prepared_statements";
+        Postgres::shared().psql(view);
+    });
+    "everybodys_statements"
 }
 
 #[test]
@@ -257,7 +269,7 @@ fn sql_keeps_the_server_connection_until_it_is_deallocated() {
 fn a_neighbours_statement_is_not_dropped_for_it() {
     let proxy = launch("size=1");
     let mut wire = proxy.wire();
-    let shared = "select name from pg_prepared_statements where statement like '%mine%'";
+    let shared = &format!("select name from {} where statement like '%mine%'", everybodys());
     for with in ["deallocate", "close"] {
         wire.ask(&prepare("s", "select 'mine'")).ok();
         let mut other = proxy.wire();
@@ -406,7 +418,7 @@ fn a_text_that_comes_again_is_planned_once() {
     for _ in 0..3 {
         wire.extended("select $1::int", &[Some("1")]).ok();
     }
-    let shared = "select count(*) from pg_prepared_statements where name like 'steward\\_%'";
+    let shared = &format!("select count(*) from {} where name like 'steward\\_%'", everybodys());
     assert_eq!(wire.query(shared).value(), "1");
     // Another client has the same one.
     let mut other = proxy.wire();
@@ -427,8 +439,8 @@ fn a_server_connection_keeps_so_many() {
     for number in 0..100 {
         wire.ask(&prepare(&format!("s{number}"), &format!("select {number}"))).ok();
     }
-    let kept: u32 =
-        wire.query("select count(*) from pg_prepared_statements").value().parse().unwrap();
+    let count = format!("select count(*) from {}", everybodys());
+    let kept: u32 = wire.query(&count).value().parse().unwrap();
     assert!(kept <= 16, "{kept}");
     for number in 0..100 {
         let reply = wire.ask(&run(&format!("s{number}"), &[])).ok();
@@ -464,7 +476,7 @@ fn a_text_goes_back_whose_generic_plan_is_slow() {
     );
     let proxy = launch("size=1");
     let mut wire = proxy.wire();
-    let generic_plans = "select coalesce(sum(generic_plans), 0) from pg_prepared_statements";
+    let generic_plans = &format!("select coalesce(sum(generic_plans), 0) from {}", everybodys());
     let text = "select count(*) from skewed where kind = $1 and n > 0";
     // The values that it is planned for have the whole table read; so does the plan for any value.
     for _ in 0..8 {
@@ -483,4 +495,31 @@ fn a_text_goes_back_whose_generic_plan_is_slow() {
         last = now;
     }
     panic!("still planned for any value after 2,000 runs");
+}
+
+#[test]
+fn the_list_of_prepared_statements_is_each_clients_own() {
+    let proxy = pool_of_two();
+    let mut others: Vec<_> = (0..3).map(|_| Twin::new(&proxy)).collect();
+    for other in &mut others {
+        other.ask(&prepare("theirs", "select 'theirs'"));
+        other.ask(&run("theirs", &[]));
+    }
+    let list = "select name, statement, parameter_types, from_sql from pg_prepared_statements order by name";
+    let mut twin = Twin::new(&proxy);
+    twin.ask(&query(list));
+    twin.ask(&prepare("b", "select $1::int"));
+    twin.ask(&prepare("a", "select 1"));
+    twin.ask(&query(list));
+    twin.ask(&[parse("", list, &[]), bind("", "", &[]), execute("", 0), sync()].concat());
+    twin.ask(&[close(b'S', "a"), close(b'S', "b"), sync()].concat());
+    for _ in 0..3 {
+        twin.ask(&[parse("", list, &[]), bind("", "", &[]), execute("", 0), sync()].concat());
+        twin.ask(&prepare("list", list));
+        twin.ask(&run("list", &[]));
+        twin.ask(&[close(b'S', "list"), sync()].concat());
+    }
+    for other in &mut others {
+        other.ask(&run("theirs", &[]));
+    }
 }

@@ -191,7 +191,7 @@ fn a_statement_that_is_gone_is_prepared_again() {
 
 #[test]
 fn deallocate_all_in_a_do_body_is_the_clients_own_doing() {
-    let proxy = pool_of_two();
+    let proxy = launch("size=2 after_unknown=pin");
     let mut twin = Twin::new(&proxy);
     twin.ask(&prepare("s", "select 1"));
     twin.ask(&query("do $$ begin execute 'deallocate all'; end $$"));

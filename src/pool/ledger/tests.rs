@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::*;
-use crate::analysis::session_effects::Marks;
+use crate::analysis::session_effects::Footprint;
 use crate::client_state::{Budget, Definition, Statement, StatementId, StatementName};
 use crate::pool::Drops;
 
@@ -13,7 +13,7 @@ fn failed(deed: Deed) -> Verdict {
 
 fn statement(number: u128) -> Rc<Statement> {
     let budget = Budget::new(1000);
-    Rc::new(Statement::new(StatementId(number), b"", Marks::default(), true, &budget))
+    Rc::new(Statement::new(StatementId(number), b"", Footprint::default(), true, &budget))
 }
 
 fn define(name: &[u8], number: u128) -> Deed {

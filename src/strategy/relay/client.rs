@@ -5,7 +5,7 @@ use super::deeds::done;
 use crate::analysis::fastpath::function_call_effects;
 use crate::client_state::{Body, ClientState};
 use crate::config::{Limits, PoolMode};
-use crate::pool::{Deed, Exchange, Owed, Statements};
+use crate::pool::{Deed, Exchange, Owed, Preparation, Statements};
 use crate::protocol::frame::{HEADER_BYTES, client_header};
 use crate::protocol::message::{self, BindNames};
 use crate::protocol::{FrameError, Header, TransactionStatus, writer};
@@ -203,6 +203,14 @@ impl Sending<'_, '_> {
             // It comes first.
             return Step::Stop(Stop::Full);
         }
+        if self.exchange.inquiry.is_awaited() {
+            return Step::Stop(Stop::Full);
+        }
+        match self.exchange.preparation {
+            Preparation::None | Preparation::Shared(_) => {}
+            Preparation::Awaited(_) => return Step::Stop(Stop::Full),
+            Preparation::Done => self.exchange.preparation = Preparation::None,
+        }
         let step = self.send(front);
         if self.exchange.attempt.is_under_way() && !matches!(step, Step::Stop(_) | Step::Again) {
             self.exchange.attempt.add(front.header.tag, front.bytes, front.is_whole());
@@ -222,7 +230,7 @@ impl Sending<'_, '_> {
             b'S' => self.pass(Owed::Sync),
             b'F' => {
                 let effects = message::function_oid(front.body()).map(function_call_effects);
-                self.state.pins = self.state.pins.union(effects.unwrap_or_default());
+                self.state.session.note(effects.unwrap_or_default(), None, |_| None);
                 self.pass(Owed::Function)
             }
             b'c' | b'f' => self.pass(Owed::CopyEnd),

@@ -25,6 +25,8 @@ pub(super) fn done(state: &mut ClientState, exchange: &mut Exchange, deed: Deed)
         Deed::Prepare(statement) => exchange.prepared.insert(statement.id),
         Deed::Evict(id) => exchange.prepared.remove(id),
         Deed::OwnUnnamed => exchange.unnamed_ready = true,
+        Deed::Apply => exchange.preparation = exchange.preparation.step(),
+        Deed::Ask(question) => exchange.inquiry.answer(question),
         // A query has succeeded only with its ReadyForQuery, a description is looked at by `describe`.
         Deed::None | Deed::Query(_) | Deed::Use(..) | Deed::Examine(_) => {}
     }
@@ -50,7 +52,10 @@ pub(super) fn ready(
         match drops {
             Drops::None => {}
             Drops::One(name) => undefine(state, exchange, &name),
-            Drops::All => {
+            Drops::All | Drops::Everything => {
+                if drops == Drops::Everything && exchange.ledger.is_empty() {
+                    state.session.discarded_all();
+                }
                 state.names.forget_named();
                 if !exchange.ledger.may_make_statements() {
                     state.own.clear();
@@ -85,6 +90,7 @@ pub(super) fn failed(
     // Such a text is refused before anything else happens.
     let is_unread = error.code() == Some(SqlState::CHARACTER_NOT_IN_REPERTOIRE);
     exchange.timing = None;
+    state.session.doubt();
     match deed {
         Deed::Define(StatementName::Unnamed, definition) if !is_unread => {
             exchange.unnamed_ready = !matches!(definition, Definition::Shared(_));
@@ -112,6 +118,8 @@ pub(super) fn failed(
         | Deed::Prepare(_)
         | Deed::Evict(_)
         | Deed::Examine(_)
-        | Deed::OwnUnnamed => {}
+        | Deed::OwnUnnamed
+        | Deed::Apply
+        | Deed::Ask(_) => {}
     }
 }

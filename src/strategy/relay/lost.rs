@@ -59,6 +59,9 @@ pub fn server_lost(state: &mut ClientState, exchange: &Exchange, why: &str) -> F
 fn can_stay(state: &ClientState, exchange: &Exchange) -> bool {
     exchange.ledger.status() == TransactionStatus::Idle
         && !state.keeps_server()
+        // What it has set can't be asked for any more.
+        && state.session.is_settled()
+        && !exchange.inquiry.is_open()
         && !state.is_mid_frame()
         && !exchange.is_mid_frame()
         && !exchange.ledger.is_in_doubt()

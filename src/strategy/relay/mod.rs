@@ -9,6 +9,7 @@ mod client;
 mod deeds;
 mod lost;
 mod server;
+mod settings;
 mod splice;
 mod statements;
 #[cfg(test)]
@@ -17,4 +18,5 @@ mod tests;
 pub use client::{Stop, Taken, from_client};
 pub use lost::{Farewell, server_lost};
 pub use server::{ServerFault, from_server};
+pub use settings::{apply, ask, forget_values};
 pub use splice::Splice;

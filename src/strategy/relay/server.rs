@@ -3,10 +3,12 @@
 use super::Splice;
 use super::deeds::{done, failed, ready};
 use super::statements::STAND_IN;
+use crate::analysis::session_effects::Mark;
 use crate::client_state::{Body, ClientState, Definition, Shape, Statement};
-use crate::pool::{Deed, Exchange, Failure, Fatal, OutOfStep, Verdict};
+use crate::config::PoolMode;
+use crate::pool::{Deed, Exchange, Failure, Fatal, Inquiry, OutOfStep, Verdict};
 use crate::protocol::frame::{HEADER_BYTES, server_header};
-use crate::protocol::message::columns_hash;
+use crate::protocol::message::{self, columns_hash};
 use crate::protocol::writer::{self, PARSE_COMPLETE};
 use crate::protocol::{FrameError, Header, ServerError, SqlState, TransactionStatus};
 
@@ -30,7 +32,7 @@ enum Reply {
 }
 
 /// Why a server's bytes can't be relayed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ServerFault {
     /// Not the protocol.
     #[error("the server's stream is broken: {0}")]
@@ -41,6 +43,14 @@ pub enum ServerFault {
     /// What the client's statement names stand for can't be known: that would take the replies that are in doubt.
     #[error("a copy failed with a Sync among its data, in a session with prepared statements")]
     InDoubt,
+    /// The settings that the client wants can't be had on this connection.
+    #[error("the session's settings could not be applied: {message}")]
+    NotApplied {
+        /// PostgreSQL's SQLSTATE.
+        code: SqlState,
+        /// PostgreSQL's message.
+        message: String,
+    },
 }
 
 /// Walks the frames of `chunk`; `to_client` gets what goes on. Gives the bytes dealt with: the rest (at most
@@ -102,6 +112,7 @@ fn is_seen_enough(exchange: &Exchange, header: Header, front: &[u8]) -> bool {
     let seen = match header.tag {
         b'Z' => HEADER_BYTES + 1,
         b'E' | b't' | b'T' if has_statement(exchange) => HELD_BYTES_MAX,
+        b'D' if exchange.inquiry.is_open() => HELD_BYTES_MAX,
         b'E' => ERROR_SEEN_BYTES,
         _ => return true,
     };
@@ -127,6 +138,10 @@ fn judge(
     let types = look(exchange, tag, body);
     let status = body.first().copied().unwrap_or_default();
     let is_forwarded = match exchange.ledger.received(tag, status)? {
+        Verdict::Forward if tag == b'S' => {
+            reported(state, body);
+            true
+        }
         Verdict::Forward => true,
         Verdict::Swallow => false,
         Verdict::Done { deed, forward } => {
@@ -136,6 +151,16 @@ fn judge(
         Verdict::Ready(status, deed) => {
             ready(state, exchange, status, deed);
             true
+        }
+        Verdict::Refused(Deed::Apply) => {
+            let error = ServerError::new(body);
+            let code = error.code().unwrap_or(SqlState::INTERNAL_ERROR);
+            return Err(ServerFault::NotApplied { code, message: error.message() });
+        }
+        Verdict::Refused(_) => {
+            exchange.inquiry = Inquiry::None;
+            state.session.not_answered();
+            false
         }
         Verdict::Failed(failure) => {
             let reply = error(state, exchange, &failure, front);
@@ -148,6 +173,16 @@ fn judge(
     // The parameters' types of a shared statement are told with its columns: an error there may be repaired.
     let is_told = is_forwarded && !(tag == b't' && exchange.described_types.is_some());
     Ok(behind(types, if is_told { Reply::Forward } else { Reply::Swallow }))
+}
+
+/// A parameter has changed: perhaps by something that no text shows.
+#[cold]
+fn reported(state: &mut ClientState, body: &[u8]) {
+    if state.mode != PoolMode::Session
+        && let Some((name, _)) = message::parameter_status(body)
+    {
+        state.session.reported(name, state.transaction.contains(Mark::LocalSetting));
+    }
 }
 
 /// A reply behind the ParameterDescription that was held back for it.
@@ -184,6 +219,7 @@ fn look(exchange: &mut Exchange, tag: u8, body: &[u8]) -> Option<Box<[u8]>> {
             }
             return Some(types);
         }
+        (b'D', Deed::Ask(_)) => exchange.inquiry.hear(body),
         (b'E', _) => return exchange.described_types.take(),
         _ => {}
     }

@@ -1,6 +1,7 @@
 //! The relay over any bytes in any pieces: nothing panics, nothing depends on where the pieces end.
 
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -9,10 +10,13 @@ use proptest::prelude::*;
 use super::server::ERROR_SEEN_BYTES;
 use super::{ServerFault, Splice, Stop, from_client, from_server};
 use crate::client_state::{Body, Budget, ClientState};
-use crate::config::{Limits, PoolMode, Prepared};
+use crate::config::{AfterUnknown, Limits, PoolMode, Prepared, SessionPolicy};
 use crate::pool::{Deed, Exchange, Owed, Statements};
 use crate::protocol::TransactionStatus;
 use crate::protocol::writer::frame;
+
+const POLICY: SessionPolicy =
+    SessionPolicy { after_unknown: AfterUnknown::Reset, keep_sequences: false };
 
 /// Statements of more bytes are passed on unread.
 const STATEMENT_BYTES: usize = 64;
@@ -64,7 +68,7 @@ struct Asked {
 
 /// Relays a client's stream. It gets a server connection when it needs one; that owes all replies.
 fn ask(stream: &[u8], lengths: &[usize]) -> Asked {
-    let mut state = ClientState::new(PoolMode::Transaction);
+    let mut state = ClientState::new(PoolMode::Transaction, POLICY, Rc::default());
     let mut exchange = None;
     let (mut to_server, mut to_client, mut inbox) = (Vec::new(), Vec::new(), Vec::new());
     let mut end = Stop::More;
@@ -113,7 +117,7 @@ struct Answered {
 
 /// Relays a server's stream to a client that is owed all this.
 fn answer(owed: &[Owed], stream: &[u8], lengths: &[usize]) -> Result<Answered, ServerFault> {
-    let mut state = ClientState::new(PoolMode::Transaction);
+    let mut state = ClientState::new(PoolMode::Transaction, POLICY, Rc::default());
     let mut exchange = Exchange::default();
     for owed in owed {
         exchange.ledger.sent(*owed, Deed::None);

@@ -18,7 +18,7 @@ impl Sending<'_, '_> {
         let Some(names) = names else { return self.pass(Owed::Bind) };
         let statement = match self.place(names.statement) {
             Place::Open => return self.hold(),
-            Place::Server => return self.use_servers(names.statement, Owed::Bind),
+            Place::Server => return self.use_servers(names.statement, Owed::Bind, front.body()),
             Place::Shared(statement) => statement,
         };
         let server_name = match self.supply(&statement) {
@@ -30,7 +30,11 @@ impl Sending<'_, '_> {
             Supply::There => statement.server_name(),
             Supply::Failed => self.stand_in(&statement.resolved().1),
         };
-        self.note(statement.marks);
+        if self.guards_prepared(statement.footprint, statement.text(), front.body()) {
+            return self.hold();
+        }
+        self.forgets_foreign_values(statement.footprint);
+        self.note(statement.footprint, statement.text(), front.body());
         self.begin_attempt(names.statement);
         let bytes = front.header.bytes - names.statement.len() + server_name.len();
         self.insert(|out| writer::bind_front(out, bytes, names.portal, server_name));
@@ -44,7 +48,7 @@ impl Sending<'_, '_> {
         let Some(name) = name else { return self.pass(Owed::Describe) };
         let statement = match self.place(name) {
             Place::Open => return self.hold(),
-            Place::Server => return self.use_servers(name, Owed::Describe),
+            Place::Server => return self.use_servers(name, Owed::Describe, b""),
             Place::Shared(statement) => statement,
         };
         let server_name = match self.supply(&statement) {
@@ -73,14 +77,26 @@ impl Sending<'_, '_> {
     }
 
     /// A message that names what the server has under the client's own name, or nothing.
-    fn use_servers(&mut self, name: &[u8], owed: Owed) -> Step {
+    fn use_servers(&mut self, name: &[u8], owed: Owed, bind: &[u8]) -> Step {
         if name.is_empty() {
+            if let Some(Definition::Kept(_, footprint)) = self.definition(name)
+                && self.shows_own_statements(footprint)
+            {
+                return self.hold();
+            }
             if !self.owns_unnamed(owed) {
                 return self.hold();
             }
-            if let Some(Definition::Kept(_, marks)) = self.definition(name) {
-                self.note(marks);
+            if owed == Owed::Bind
+                && let Some(Definition::Kept(parse, footprint)) = self.definition(name)
+            {
+                self.forgets_foreign_values(footprint);
+                self.note(footprint, text(&parse), bind);
             }
+        } else if owed == Owed::Bind
+            && let Some(own) = self.state.own.statement(name)
+        {
+            self.note(own.footprint, &own.text, bind);
         }
         self.pass(owed)
     }
@@ -106,10 +122,10 @@ impl Sending<'_, '_> {
         let ledger = &mut self.exchange.ledger;
         match self.state.names.unnamed() {
             // A Bind fails whatever it binds; a description does only where there are rows to describe.
-            Some(Definition::Kept(parse, marks))
+            Some(Definition::Kept(parse, footprint))
                 if is_failed
                     && !is_exit(parse)
-                    && (owed == Owed::Bind || is_rowless(parse, *marks)) =>
+                    && (owed == Owed::Bind || is_rowless(parse, footprint.marks)) =>
             {
                 let types = types(parse).to_vec();
                 self.insert(|out| writer::parse(out, b"", b"", &types));
@@ -172,16 +188,20 @@ impl Sending<'_, '_> {
     }
 }
 
+/// The text of a Parse.
+fn text(frame: &[u8]) -> &[u8] {
+    let parse = Parse::read(frame.get(HEADER_BYTES..).unwrap_or_default());
+    parse.map(|parse| parse.text).unwrap_or_default()
+}
+
 /// Whether PostgreSQL takes this Parse in a failed transaction too.
 fn is_exit(frame: &[u8]) -> bool {
-    let parse = Parse::read(frame.get(HEADER_BYTES..).unwrap_or_default());
-    parse.is_some_and(|parse| is_transaction_exit(parse.text))
+    is_transaction_exit(text(frame))
 }
 
 /// Whether its statement is known to return no rows.
 fn is_rowless(frame: &[u8], marks: Marks) -> bool {
-    let parse = Parse::read(frame.get(HEADER_BYTES..).unwrap_or_default());
-    let text = parse.map(|parse| parse.text).unwrap_or_default();
+    let text = text(frame);
     let first = Lexer::new(text).next().map(|token| token.bytes(text)).unwrap_or_default();
     let with_rows: [&[u8]; 5] = [b"show", b"explain", b"fetch", b"execute", b"call"];
     !marks.contains(Mark::Planned) && !with_rows.iter().any(|word| first.eq_ignore_ascii_case(word))

@@ -10,6 +10,8 @@
 //! the connection: statements with session effects, those of a client whose settings aren't known, those beyond
 //! the bounds. SQL that names prepared statements finds them under the client's names.
 //!
+//! What a statement does to the session is noted when it is about to run: at its Query, or at its Bind.
+//!
 //! `query.rs` and `parse.rs` say what becomes of a text, `bind.rs` what of a name, `place.rs` where statements are
 //! and how they get there.
 
@@ -21,11 +23,12 @@ mod query;
 use std::rc::Rc;
 
 use super::client::{Front, Sending, Step, Stop};
-use crate::analysis::session_effects::{Effect, Footprint, Mark, Marks, footprint};
+use crate::analysis::session_effects::{Effect, Footprint, Mark, footprint};
+use crate::analysis::setting_changes::setting_changes;
 use crate::client_state::{SERVER_NAME_PREFIX, Statement};
 use crate::config::PoolMode;
-use crate::pool::{Asker, Deed, Owed};
-use crate::protocol::{TransactionStatus, writer};
+use crate::pool::{Asker, Deed, Owed, Sequences};
+use crate::protocol::{TransactionStatus, message, writer};
 
 /// A statement that no server has: a Bind to it fails.
 const NO_STATEMENT: &[u8] = b"steward_none";
@@ -69,22 +72,110 @@ impl Sending<'_, '_> {
         self.exchange.ledger.status() == TransactionStatus::Failed
     }
 
-    /// Takes note of what a text leaves behind. A connection that will be closed after this client needs
-    /// no scan for that.
-    fn scan(&mut self, front: &Front<'_>, text: &[u8]) -> Footprint {
-        let is_held = front.is_whole() && !front.is_too_long;
-        let footprint = if is_held {
-            footprint(text)
-        } else {
-            Footprint { effects: Effect::Unknown.into(), ..Footprint::default() }
-        };
-        self.state.pins = self.state.pins.union(footprint.effects.without(Effect::Prepare));
-        footprint
+    /// Takes note of a statement that is about to run. `parameters`: the body of its Bind.
+    fn note(&mut self, footprint: Footprint, text: &[u8], parameters: &[u8]) {
+        let Footprint { effects, mut marks } = footprint;
+        if marks.contains(Mark::LocalSetting) && !self.changes_analysis(text, parameters) {
+            marks = marks.without(Mark::LocalSetting);
+        }
+        self.state.transaction = self.state.transaction.union(marks);
+        if marks.contains(Mark::TakesValues) {
+            self.exchange.sequences.take();
+            self.state.session.note_values();
+        }
+        if effects.is_empty() {
+            return;
+        }
+        let session = &mut self.state.session;
+        if self.state.mode == PoolMode::Session {
+            return session.pin(effects.without(Effect::Prepare));
+        }
+        let changes = effects.contains(Effect::Setting).then(|| setting_changes(text)).flatten();
+        session.note(effects, changes.as_deref(), |number| message::parameter(parameters, number));
+        let ledger = &self.exchange.ledger;
+        let is_in_block =
+            ledger.status() != TransactionStatus::Idle || ledger.has_groups_in_flight();
+        if is_in_block || marks.contains(Mark::Several) {
+            session.doubt();
+        }
     }
 
-    /// Takes note of what the transaction does.
-    fn note(&mut self, marks: Marks) {
-        self.state.transaction = self.state.transaction.union(marks);
+    /// A statement that is about to run changes how others are analysed: those that the client has prepared must stay
+    /// what they were, so they become the server connection's before. `parameters`: the body of its Bind. `true`: the
+    /// statement waits for that.
+    fn guards_prepared(&mut self, footprint: Footprint, text: &[u8], parameters: &[u8]) -> bool {
+        let is_local = footprint.marks.contains(Mark::LocalSetting);
+        let is_setting = footprint.effects.contains(Effect::Setting);
+        if !(is_local || is_setting) || !self.state.names.has_shared() || self.is_failed() {
+            return false;
+        }
+        if !self.changes_analysis(text, parameters) {
+            return false;
+        }
+        if self.is_anything_open() {
+            return true;
+        }
+        self.hand_over();
+        false
+    }
+
+    /// A statement looks at the list of prepared statements: there are to be the client's own, under its own names.
+    /// `true`: it waits for replies.
+    fn shows_own_statements(&mut self, footprint: Footprint) -> bool {
+        let is_wanted = footprint.marks.contains(Mark::ListsPrepared) && !self.is_failed();
+        if !is_wanted || (!self.state.names.has_shared() && self.exchange.prepared.is_empty()) {
+            return false;
+        }
+        let ledger = &self.exchange.ledger;
+        if self.is_anything_open() || ledger.has_statements_in_flight() {
+            return true;
+        }
+        self.evict_all();
+        self.hand_over();
+        false
+    }
+
+    /// A statement asks for the last value that a sequence has given its session: if that may be another client's, the
+    /// session forgets it, and PostgreSQL says that there is none (55000). From then on the sessions of this pool forget
+    /// such values before each client's first message.
+    fn forgets_foreign_values(&mut self, footprint: Footprint) {
+        if !footprint.marks.contains(Mark::ReadsValues) || self.state.mode == PoolMode::Session {
+            return;
+        }
+        self.statements.reads_values.set(true);
+        if self.exchange.sequences != Sequences::Foreign || self.is_failed() {
+            return;
+        }
+        self.exchange.sequences = Sequences::None;
+        if !self.exchange.ledger.awaits_sync() {
+            self.insert(forget_values);
+            self.exchange.ledger.sent_by_proxy(Owed::Query, Asker::Proxy, Deed::None);
+            return;
+        }
+        self.close_servers(STAND_IN);
+        self.insert(|out| {
+            writer::parse(out, STAND_IN, FORGET_VALUES.as_bytes(), &[0, 0]);
+            writer::bind(out, STAND_IN, STAND_IN);
+            writer::execute(out, STAND_IN);
+        });
+        for owed in [Owed::Parse, Owed::Bind, Owed::Execute] {
+            self.exchange.ledger.sent_by_proxy(owed, Asker::Ahead, Deed::None);
+        }
+    }
+
+    /// Whether a text changes a setting that the analysis of statements reads, if only for its transaction.
+    fn changes_analysis(&self, text: &[u8], parameters: &[u8]) -> bool {
+        let parameter = |number| message::parameter(parameters, number);
+        self.state.session.changes_analysis(setting_changes(text).as_deref(), parameter)
+    }
+
+    /// Whether a text may find prepared statements by their names, or drop any. A routine may do so too, but it does
+    /// that where the connection is kept for it.
+    fn names_statements(&self, footprint: Footprint) -> bool {
+        let effects = footprint.effects;
+        footprint.marks.contains(Mark::PreparedNames)
+            || effects.contains(Effect::Unknown)
+            || (effects.contains(Effect::Routine) && self.state.session.keeps_after_routines())
     }
 
     /// A client that names a shared statement as the server does (`pg_prepared_statements` shows how) may drop it,
@@ -123,7 +214,19 @@ impl Sending<'_, '_> {
     }
 }
 
-/// Whether a text may find prepared statements by their names, or drop any.
-fn names_statements(footprint: Footprint) -> bool {
-    footprint.marks.contains(Mark::PreparedNames) || footprint.effects.contains(Effect::Unknown)
+/// What makes a session forget the values that sequences have given it.
+const FORGET_VALUES: &str = "DISCARD SEQUENCES";
+
+/// Appends the query for it.
+pub(super) fn forget_values(out: &mut Vec<u8>) {
+    writer::query(out, FORGET_VALUES);
+}
+
+/// What a text does, as far as it is there.
+fn scan(front: &Front<'_>, text: &[u8]) -> Footprint {
+    if front.is_whole() && !front.is_too_long {
+        footprint(text)
+    } else {
+        Footprint { effects: Effect::Unknown.into(), ..Footprint::default() }
+    }
 }

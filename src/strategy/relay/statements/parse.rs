@@ -4,8 +4,9 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use super::{Place, STAND_IN, names_statements};
-use crate::analysis::session_effects::{Footprint, Mark, Marks};
+use super::{Place, STAND_IN, scan};
+use crate::analysis::prepared_names::{NameUse, name_use};
+use crate::analysis::session_effects::{Footprint, Mark};
 use crate::client_state::{Arm, Definition, Statement, StatementName};
 use crate::pool::{Asker, Deed, InFlight, Owed, Timing};
 use crate::protocol::frame::{HEADER_BYTES, client_header};
@@ -25,9 +26,9 @@ impl Sending<'_, '_> {
         let is_held = front.is_whole() && !front.is_too_long;
         if self.is_plain() || (is_held && !message::is_parse_sound(body)) {
             let text = Parse::read(body).map(|parse| parse.text).unwrap_or_default();
-            let footprint = self.scan(front, text);
-            self.note(footprint.marks);
-            if names_statements(footprint) {
+            let footprint = scan(front, text);
+            self.note(footprint, text, b"");
+            if self.names_statements(footprint) {
                 self.state.own.add_unknown();
             }
             return self.pass(Owed::Parse);
@@ -39,18 +40,29 @@ impl Sending<'_, '_> {
         let definition = body.get(parse.name.len() + 1..).unwrap_or_default();
         let known = self.statements.find(definition);
         let footprint = match &known {
-            Some(statement) => Footprint { marks: statement.marks, ..Footprint::default() },
-            None => self.scan(front, parse.text),
+            Some(statement) => statement.footprint,
+            None => scan(front, parse.text),
         };
-        if names_statements(footprint) {
+        if self.exchange.inquiry.is_open() {
+            // It depends on the answer whether the statement can be shared.
+            return self.hold();
+        }
+        let is_about_no_name = || name_use(parse.text) == Some(NameUse::Nothing);
+        if self.names_statements(footprint) && !is_about_no_name() {
             if self.is_anything_open() {
                 return self.hold();
             }
             // It may be executed at any time.
             self.state.own.add_unknown();
+            self.note_all_prepared();
             self.hand_over();
         }
+        if self.shows_own_statements(footprint) {
+            return self.hold();
+        }
         let is_shareable = !self.state.keeps_server()
+            && !footprint.marks.contains(Mark::ListsPrepared)
+            && !self.state.session.is_analysis_touched()
             && !self.state.transaction.contains(Mark::LocalSetting)
             && !footprint.marks.contains(Mark::Fetch)
             && std::str::from_utf8(definition).is_ok();
@@ -59,16 +71,17 @@ impl Sending<'_, '_> {
             (is_shareable && comes_again).then(|| self.statements.add(definition, footprint))?
         });
         let shared = known.filter(|_| is_shareable);
+        self.forgets_foreign_values(footprint);
         if parse.name.is_empty() {
-            self.parse_unnamed(front, footprint.marks, shared)
+            self.parse_unnamed(front, footprint, shared)
         } else {
-            self.parse_named(front, parse.name, footprint.marks, shared)
+            self.parse_named(front, parse, footprint, shared)
         }
     }
 
     /// Of a Parse too long to be held the front must do: the client stays with its server connection.
     fn parse_unread(&mut self, front: &Front<'_>) -> Step {
-        self.scan(front, b"");
+        self.note(scan(front, b""), b"", b"");
         if front.body().first() == Some(&0) {
             let deed = Deed::Define(StatementName::Unnamed, Definition::ServerOnly);
             return self.pass_with(Owed::Parse, deed);
@@ -84,7 +97,7 @@ impl Sending<'_, '_> {
     fn parse_unnamed(
         &mut self,
         front: &Front<'_>,
-        marks: Marks,
+        footprint: Footprint,
         shared: Option<Rc<Statement>>,
     ) -> Step {
         let is_wanted =
@@ -95,7 +108,7 @@ impl Sending<'_, '_> {
             return self.parse_shared(front, StatementName::Unnamed, &statement);
         }
         let definition = match front.bytes.len() {
-            ..=KEPT_BYTES_MAX => Definition::Kept(front.bytes.into(), marks),
+            ..=KEPT_BYTES_MAX => Definition::Kept(front.bytes.into(), footprint),
             _ => Definition::ServerOnly,
         };
         self.pass_with(Owed::Parse, Deed::Define(StatementName::Unnamed, definition))
@@ -114,8 +127,8 @@ impl Sending<'_, '_> {
     fn parse_named(
         &mut self,
         front: &Front<'_>,
-        name: &[u8],
-        marks: Marks,
+        Parse { name, text }: Parse<'_>,
+        footprint: Footprint,
         shared: Option<Rc<Statement>>,
     ) -> Step {
         match self.place(name) {
@@ -136,8 +149,12 @@ impl Sending<'_, '_> {
         if let Some(statement) = shared.filter(|_| has_room) {
             return self.parse_shared(front, StatementName::new(name), &statement);
         }
-        self.note(marks);
-        self.state.own.add(name);
+        if footprint.effects.is_empty() {
+            self.state.own.add(name);
+        } else if !self.state.own.add_statement(name, footprint, text) {
+            // It may be executed at any time.
+            self.note(footprint, text, b"");
+        }
         self.pass(Owed::Parse)
     }
 
@@ -159,7 +176,7 @@ impl Sending<'_, '_> {
         let is_quiet = statement.has_shape() && !statement.is_noisy();
         let deed = Deed::Define(name, Definition::Shared(Rc::clone(statement)));
         if is_there && is_quiet && !may_fail {
-            if statement.marks.contains(Mark::Planned) && !self.is_parse_dispensable() {
+            if statement.footprint.marks.contains(Mark::Planned) && !self.is_parse_dispensable() {
                 self.do_as_parse();
             }
             self.exchange.ledger.made_up(Owed::Parse, deed);

@@ -94,6 +94,20 @@ impl Sending<'_, '_> {
         self.exchange.ledger.sent_by_proxy(Owed::Close, Asker::Ahead, deed);
     }
 
+    /// Closes all shared statements.
+    pub(super) fn evict_all(&mut self) {
+        let is_in_batch = self.exchange.ledger.awaits_sync();
+        let asker = if is_in_batch { Asker::Ahead } else { Asker::Proxy };
+        for id in self.exchange.prepared.ids() {
+            self.insert(|out| writer::close_statement(out, format!("{id:?}").as_bytes()));
+            self.exchange.ledger.sent_by_proxy(Owed::Close, asker, Deed::Evict(id));
+        }
+        if !is_in_batch {
+            self.to_server.insert(writer::SYNC);
+            self.exchange.ledger.sent_by_proxy(Owed::Sync, Asker::Proxy, Deed::None);
+        }
+    }
+
     /// Closes the statement used longest ago if there are as many as may be.
     pub(super) fn make_room(&mut self) {
         let max = self.statements.bounds.server_statements;
@@ -107,7 +121,7 @@ impl Sending<'_, '_> {
 
     /// The message fails as PostgreSQL would have it fail: the server is given one that does.
     pub(super) fn refuse(&mut self) -> Step {
-        self.insert(|out| writer::bind(out, NO_STATEMENT));
+        self.insert(|out| writer::bind(out, b"", NO_STATEMENT));
         self.exchange.ledger.sent_by_proxy(Owed::Bind, Asker::Refusal, Deed::None);
         Step::Drop
     }

@@ -1,6 +1,6 @@
 //! A Query, and SQL that names prepared statements.
 
-use super::names_statements;
+use super::scan;
 use crate::analysis::lexer::Lexer;
 use crate::analysis::prepared_names::{NameUse, name_use};
 use crate::analysis::session_effects::{Footprint, Mark};
@@ -12,27 +12,32 @@ use crate::strategy::relay::client::{Front, Sending, Step};
 impl Sending<'_, '_> {
     pub(in crate::strategy::relay) fn query(&mut self, front: &Front<'_>) -> Step {
         let text = message::query_text(front.body());
-        let footprint = self.scan(front, text);
-        self.note(footprint.marks);
+        let footprint = scan(front, text);
         if front.is_whole() && !front.is_too_long && !message::is_query_sound(front.body()) {
-            // Refused before it drops anything: owed is what a function call would owe.
+            // Refused before it does or drops anything: owed is what a function call would owe.
             return self.pass(Owed::Function);
         }
         if self.is_plain() {
-            if names_statements(footprint) {
+            if self.names_statements(footprint) {
                 self.state.own.add_unknown();
             }
+            self.note(footprint, text, b"");
             return self.pass(Owed::Query);
+        }
+        if self.guards_prepared(footprint, text, b"") || self.shows_own_statements(footprint) {
+            return self.hold();
         }
         let Some(drops) = self.drops(text, footprint) else {
             return self.hold();
         };
+        self.forgets_foreign_values(footprint);
+        self.note(footprint, text, b"");
         self.pass_with(Owed::Query, Deed::Query(drops))
     }
 
     /// What a query drops; `None`: replies decide.
     fn drops(&mut self, text: &[u8], footprint: Footprint) -> Option<Drops> {
-        if !names_statements(footprint) {
+        if !self.names_statements(footprint) {
             return Some(Drops::None);
         }
         if self.is_anything_open() {
@@ -42,17 +47,29 @@ impl Sending<'_, '_> {
         match name_use {
             Some(NameUse::Nothing) => return Some(Drops::None),
             Some(NameUse::DeallocateAll) => return Some(Drops::All),
+            Some(NameUse::DiscardAll) => return Some(Drops::Everything),
             Some(NameUse::Deallocate(name)) => return Some(self.drop_one(&name)),
             Some(NameUse::Prepare(name)) => self.state.own.add(&name),
             Some(NameUse::Execute) => {}
             None => self.state.own.add_unknown(),
         }
+        self.note_all_prepared();
         if self.is_failed() && ends_failed_transaction(text) {
             self.hand_over_in_failed_transaction();
         } else {
             self.hand_over();
         }
         Some(Drops::None)
+    }
+
+    /// SQL is about to execute any statement that the client has prepared.
+    pub(super) fn note_all_prepared(&mut self) {
+        for own in self.state.own.statements() {
+            self.note(own.footprint, &own.text, b"");
+        }
+        for (_, statement) in self.state.names.named() {
+            self.note(statement.footprint, statement.text(), b"");
+        }
     }
 
     /// `DEALLOCATE name` finds a statement of that name.
@@ -86,7 +103,7 @@ impl Sending<'_, '_> {
             writer::parse(&mut frame, b"", text, &types);
             self.exchange.unnamed_ready = false;
             let name = StatementName::Unnamed;
-            self.state.names.define(&name, Definition::Kept(frame.into(), statement.marks));
+            self.state.names.define(&name, Definition::Kept(frame.into(), statement.footprint));
         }
     }
 
@@ -129,7 +146,12 @@ impl Sending<'_, '_> {
     }
 
     pub(super) fn hand_over_one(&mut self, name: &[u8], statement: &Statement) {
-        self.state.own.add(name);
+        let footprint = statement.footprint;
+        if footprint.effects.is_empty() {
+            self.state.own.add(name);
+        } else if !self.state.own.add_statement(name, footprint, statement.text()) {
+            self.note(footprint, statement.text(), b"");
+        }
         let is_in_batch = self.exchange.ledger.awaits_sync();
         let (text, types) = statement.resolved();
         self.close_servers(name);
@@ -154,7 +176,8 @@ fn ends_failed_transaction(text: &[u8]) -> bool {
         let word = words.next().unwrap_or_default();
         expected.iter().any(|expected| word.eq_ignore_ascii_case(expected))
     };
-    is_next(&[b"rollback", b"commit", b"end", b"abort"]) && is_next(&[b";", b"work", b"transaction"])
+    is_next(&[b"rollback", b"commit", b"end", b"abort"])
+        && is_next(&[b";", b"work", b"transaction"])
 }
 
 #[cfg(test)]

@@ -1,0 +1,283 @@
+//! The state of the client's session: what it has set, and what keeps it with its server connection.
+//!
+//! What a statement does to settings is known only when its transaction has ended, and only to PostgreSQL: so a
+//! statement that may change some is noted by their names ([`Touched`]), and before the server connection goes to
+//! anybody else PostgreSQL is asked what they are ([`Question`]). The same question finds out whether what keeps the
+//! connection with its client (a temporary table, a lock) is gone.
+
+use std::rc::Rc;
+
+use super::question::{Answer, Base, Question};
+use super::settings::Settings;
+use super::touched::Touched;
+use crate::analysis::session_effects::{Effect, Effects, Mark, Marks};
+use crate::analysis::setting_changes::{Changed, SettingChange, is_name};
+use crate::config::{AfterUnknown, SessionPolicy};
+
+/// Settings of one client that take more than this stay on its server connection, with the client.
+const SETTINGS_BYTES_MAX: usize = 16 * 1024;
+
+/// State of a session, as far as it is not a statement's or a transaction's.
+#[derive(Debug)]
+pub struct SessionState {
+    /// What was done on the server connection that must not meet another client: while this is not
+    /// empty, the connection stays.
+    pub pins: Effects,
+    /// What the client has set, as of the last answer.
+    pub settings: Rc<Settings>,
+    /// What of it its session began with, on top of what its server connections begin with.
+    first: Rc<Settings>,
+    touched: Option<Box<Touched>>,
+    policy: SessionPolicy,
+    routine: Routine,
+    /// Pins that were noted since the last question.
+    news: Effects,
+    /// Pins may have gone since the last question.
+    may_be_gone: bool,
+}
+
+/// Whether a routine has run whose effects nobody knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Routine {
+    #[default]
+    None,
+    Run,
+    /// PostgreSQL was asked since.
+    Asked,
+}
+
+impl SessionState {
+    /// Of a client that has just logged in.
+    pub fn new(policy: SessionPolicy, first: Rc<Settings>) -> Self {
+        Self {
+            pins: Effects::NONE,
+            settings: Rc::clone(&first),
+            first,
+            touched: None,
+            policy,
+            routine: Routine::None,
+            news: Effects::NONE,
+            may_be_gone: false,
+        }
+    }
+
+    /// Something is about to leave these effects on a server connection that is the client's until it leaves.
+    pub fn pin(&mut self, effects: Effects) {
+        self.pins = self.pins.union(effects);
+        self.news = self.news.union(effects);
+    }
+
+    /// A statement with these effects is about to run. `changes`: of settings, where it has any; `parameter` gives the
+    /// text of one of its parameters.
+    pub fn note<'a>(
+        &mut self,
+        effects: Effects,
+        changes: Option<&[SettingChange]>,
+        parameter: impl Fn(u16) -> Option<&'a [u8]>,
+    ) {
+        // Statements made by SQL are known by name.
+        let mut pins = effects.without(Effect::Setting).without(Effect::Prepare);
+        if effects.contains(Effect::Routine) && self.policy.after_unknown != AfterUnknown::Pin {
+            pins = pins.without(Effect::Routine);
+            self.routine = Routine::Run;
+        }
+        if effects.contains(Effect::Setting) && !self.touch_all(changes, parameter) {
+            pins = pins.union(Effect::Unknown.into());
+        }
+        if !pins.is_empty() {
+            self.pin(pins);
+        }
+        // Perhaps the way back.
+        self.may_be_gone |= effects.intersection(self.pins).contains(Effect::Setting);
+    }
+
+    /// A statement that may take values of sequences is about to run.
+    pub fn note_values(&mut self) {
+        if self.policy.keep_sequences {
+            self.pin(Effect::Sequence.into());
+        }
+    }
+
+    /// `false`: it can't be told what changes.
+    fn touch_all<'a>(
+        &mut self,
+        changes: Option<&[SettingChange]>,
+        parameter: impl Fn(u16) -> Option<&'a [u8]>,
+    ) -> bool {
+        let Some(changes) = changes else { return false };
+        changes.iter().filter(|change| !change.is_local).all(|change| match &change.what {
+            Changed::Name(name) => self.touch(name, change.may_reset),
+            Changed::Parameter(number) => parameter(*number)
+                .filter(|name| is_name(name))
+                .is_some_and(|name| self.touch(&name.to_ascii_lowercase(), change.may_reset)),
+            Changed::All => {
+                if self.touched.is_some() || !self.settings.is_empty() {
+                    self.touched.get_or_insert_default().add_all();
+                }
+                true
+            }
+        })
+    }
+
+    /// A setting may have changed. `false`: that can't be remembered.
+    #[must_use]
+    pub fn touch(&mut self, name: &[u8], may_be_reset: bool) -> bool {
+        // These end with their transaction.
+        if name.starts_with(b"transaction_") {
+            return true;
+        }
+        self.touched.get_or_insert_default().add(name, may_be_reset)
+    }
+
+    /// The server has reported a parameter. `is_local`: the transaction has changed some for itself.
+    pub fn reported(&mut self, name: &[u8], is_local: bool) {
+        let name = name.to_ascii_lowercase();
+        let is_settable = !matches!(&*name, b"is_superuser" | b"in_hot_standby");
+        let is_known = self.touched.as_deref().is_some_and(|touched| touched.has(&name));
+        if is_settable && !is_known && !is_local && is_name(&name) && !self.touch(&name, true) {
+            self.pin(Effect::Unknown.into());
+        }
+    }
+
+    /// A statement has failed, or what is set may be undone for another reason.
+    pub fn doubt(&mut self) {
+        if let Some(touched) = &mut self.touched {
+            touched.doubt();
+        }
+    }
+
+    /// A transaction with these marks has ended.
+    pub fn transaction_ended(&mut self, marks: Marks) {
+        self.may_be_gone |= marks.contains(Mark::Release);
+    }
+
+    /// Whether settings may have changed that the analysis of statements reads.
+    pub fn is_analysis_touched(&self) -> bool {
+        let touched = self.touched.as_deref();
+        touched.is_some_and(|touched| touched.is_read_by_analysis(&self.settings))
+    }
+
+    /// Whether any of these changes is of a setting that the analysis of statements reads.
+    pub fn changes_analysis<'a>(
+        &self,
+        changes: Option<&[SettingChange]>,
+        parameter: impl Fn(u16) -> Option<&'a [u8]>,
+    ) -> bool {
+        let Some(changes) = changes else { return true };
+        let mut touched = Touched::default();
+        changes.iter().any(|change| match &change.what {
+            Changed::Name(name) => !touched.add(name, true),
+            Changed::Parameter(number) => {
+                parameter(*number).is_none_or(|name| !touched.add(&name.to_ascii_lowercase(), true))
+            }
+            Changed::All => {
+                touched.add_all();
+                false
+            }
+        }) || touched.is_read_by_analysis(&self.settings)
+    }
+
+    /// Whether what is on the server connection is known, and nothing of it keeps the connection.
+    pub fn is_settled(&self) -> bool {
+        self.pins.is_empty() && self.touched.is_none()
+    }
+
+    /// Whether there is anything to ask before the server connection can go, perhaps.
+    #[inline]
+    pub fn may_have_question(&self) -> bool {
+        self.touched.is_some()
+            || self.may_be_gone
+            || !self.news.is_empty()
+            || self.routine == Routine::Run
+    }
+
+    /// What to ask before the server connection can go; `None`: nothing.
+    pub fn question(&mut self) -> Option<Question> {
+        let asks_for_all =
+            self.routine == Routine::Run && self.policy.after_unknown == AfterUnknown::Keep;
+        let is_news = std::mem::take(&mut self.may_be_gone) | !self.news.is_empty();
+        self.news = Effects::NONE;
+        let pins = if is_news { self.pins } else { Effects::NONE };
+        let pins = pins.intersection(Question::pins());
+        // Whoever stays with the connection in any case is asked when that is over.
+        if pins != self.pins || (self.touched.is_none() && pins.is_empty() && !asks_for_all) {
+            return None;
+        }
+        let names = self.touched.take().map(|touched| touched.names(&self.settings));
+        if asks_for_all {
+            self.routine = Routine::Asked;
+        }
+        let question = Question::new(names.unwrap_or_default(), pins, asks_for_all);
+        (!question.is_empty()).then_some(question)
+    }
+
+    /// Whether settings may be found reset that the session began with, but the server connection did not.
+    pub fn may_lead_back(&self, question: &Question) -> bool {
+        self.first.iter().any(|(name, _)| question.asks_whether_first(name))
+    }
+
+    /// PostgreSQL has answered, with this DataRow. Gives what is set on the server connection, if that is not what the
+    /// client wants.
+    pub fn answered(
+        &mut self,
+        question: &Question,
+        row: &[u8],
+        base: &Base<'_>,
+    ) -> Option<Rc<Settings>> {
+        let Some(answer) = question.answer(row, base) else {
+            self.not_answered();
+            return None;
+        };
+        let Answer { values, unasked, pins_gone, is_own_user } = answer;
+        let mut settings = Settings::clone(&self.settings);
+        for (name, value) in values {
+            match value {
+                Some(value) => settings.set(name, value),
+                None => settings.remove(name),
+            }
+        }
+        // What was sent behind the question it says nothing of.
+        for effect in pins_gone.iter().filter(|effect| !self.news.contains(*effect)) {
+            self.pins = self.pins.without(effect);
+        }
+        if !is_own_user || settings.bytes() > SETTINGS_BYTES_MAX {
+            // That is no news.
+            self.pins = self.pins.union(Effect::Setting.into());
+        }
+        for name in unasked {
+            if settings.get(name).is_none() && !self.touch(name, false) {
+                self.pin(Effect::Unknown.into());
+            }
+        }
+        let reset = self.first.iter().filter(|(name, _)| settings.get(name).is_none());
+        let reset: Vec<_> = reset.collect();
+        let actual = (!reset.is_empty()).then(|| Rc::new(settings.clone()));
+        for (name, value) in reset {
+            settings.set(name, value);
+        }
+        if settings != *self.settings {
+            self.settings = Rc::new(settings);
+        }
+        actual
+    }
+
+    /// `DISCARD ALL` was done, and nothing since.
+    pub fn discarded_all(&mut self) {
+        self.pins = self.pins.iter().filter(|effect| effect.outlives_discard_all()).collect();
+    }
+
+    /// PostgreSQL has not: nobody knows what is on the server connection.
+    pub fn not_answered(&mut self) {
+        self.pin(Effect::Unknown.into());
+    }
+
+    /// Whether the connection stays with the client after a routine.
+    pub fn keeps_after_routines(&self) -> bool {
+        self.policy.after_unknown == AfterUnknown::Pin
+    }
+
+    /// Whether a routine has run whose effects have to be undone; it is answered once.
+    pub fn take_routine(&mut self) -> bool {
+        std::mem::take(&mut self.routine) != Routine::None
+    }
+}
