@@ -1,0 +1,266 @@
+//! What clients do: everything that leaves state behind, or takes it back.
+
+use crate::pair::Request;
+use crate::random::Random;
+
+/// Functions that leave things behind.
+pub(crate) const SCHEMA: &str = "
+    create function sets() returns int language plpgsql as $$ begin
+        set work_mem = '3MB'; set search_path = nowhere; set hunt.a = 'by a function';
+        perform pg_advisory_lock(4711); create temp table by_function (a int);
+        execute 'listen by_function'; execute 'prepare by_function as select 1';
+        return 1; end $$;
+    create function sets_role() returns int language plpgsql as $$ begin
+        set role hunted; return 1; end $$;
+    create sequence numbers";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Direct,
+    Proxied,
+}
+
+/// What a client does in one step.
+#[derive(Clone, Debug)]
+pub(crate) struct Act {
+    requests: Vec<Request>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Settings,
+    /// What a routine does through the proxy is undone, so it does nothing where there is none.
+    Routine,
+    Pins,
+    /// All that pins is gone afterwards.
+    Unpins,
+}
+
+impl Act {
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.requests.clone()
+    }
+
+    pub(crate) fn is_for(&self, side: Side) -> bool {
+        self.kind != Kind::Routine || side == Side::Proxied
+    }
+
+    pub(crate) fn pins(&self) -> bool {
+        self.kind == Kind::Pins
+    }
+
+    pub(crate) fn unpins(&self) -> bool {
+        self.kind == Kind::Unpins
+    }
+
+    /// `may_pin`: it may hold a server connection. `is_pinned`: it may do so already; then what a routine leaves is its
+    /// own to find until it gives the connection back.
+    pub(crate) fn random(
+        random: &mut Random,
+        client: usize,
+        may_pin: bool,
+        is_pinned: bool,
+    ) -> Self {
+        let mut author = Author { random, client };
+        let choice = author.random.below(100);
+        match choice {
+            0..10 if !is_pinned => author.routine(),
+            10..21 if may_pin => author.pin(),
+            21..28 => author.unpin(),
+            28..48 => author.transaction(),
+            48..55 => author.leads_back(),
+            _ => author.settings(),
+        }
+    }
+}
+
+struct Author<'a> {
+    random: &'a mut Random,
+    client: usize,
+}
+
+impl Author<'_> {
+    fn act(kind: Kind, requests: Vec<Request>) -> Act {
+        Act { requests, kind }
+    }
+
+    /// Any way to send a statement.
+    fn request(&mut self, sql: String) -> Request {
+        match self.random.below(4) {
+            0 => Request::Extended(sql, Vec::new()),
+            1 => Request::Named(sql, Vec::new()),
+            2 => Request::Pipeline(vec!["select 1".to_owned(), sql]),
+            _ => Request::Query(sql),
+        }
+    }
+
+    fn settings(&mut self) -> Act {
+        let request = if self.random.percent(25) {
+            let (name, value) = self.setting();
+            let sql = "select set_config($1, $2, false), $3".to_owned();
+            let values = [Some(name), Some(value), Some("x".to_owned())].to_vec();
+            match self.random.below(2) {
+                0 => Request::Named(sql, values),
+                _ => Request::Extended(sql, values),
+            }
+        } else {
+            let sql = self.set();
+            self.request(sql)
+        };
+        Self::act(Kind::Settings, vec![request])
+    }
+
+    fn setting(&mut self) -> (String, String) {
+        let client = self.client;
+        let settings = [
+            ("work_mem", format!("{}MB", 5 + client)),
+            ("WORK_MEM", format!("{}kB", 640 + client)),
+            ("search_path", format!("schema_{client}, public")),
+            ("TimeZone", ["UTC", "Asia/Tokyo", "America/Lima"][self.random.below(3)].to_owned()),
+            ("DateStyle", ["german", "iso, dmy", "sql, mdy"][self.random.below(3)].to_owned()),
+            ("statement_timeout", format!("{}s", 100 + client)),
+            ("hunt.a", format!("of {client}")),
+            ("hunt.b", format!("it's \\ of {client}")),
+            ("hunt.tenant", format!("Zoë {client}")),
+            ("row_security", "off".to_owned()),
+            ("application_name", format!("client {client}")),
+            ("standard_conforming_strings", ["on", "off"][self.random.below(2)].to_owned()),
+        ];
+        let (name, value) = settings[self.random.below(settings.len())].clone();
+        (name.to_owned(), value)
+    }
+
+    /// A statement that sets something.
+    fn set(&mut self) -> String {
+        let (name, value) = self.setting();
+        let quoted = value.replace('\'', "''");
+        let list = if name == "search_path" || name == "DateStyle" {
+            value
+        } else {
+            format!("'{quoted}'")
+        };
+        match self.random.below(12) {
+            0..4 => format!("set {name} = {list}"),
+            4 => format!("SET SESSION {name} TO {list}"),
+            5 => format!("select set_config('{name}', '{quoted}', false)"),
+            6 => format!("select 1, pg_catalog.set_config('{name}', '{quoted}', false), 2"),
+            7 => "set role hunted".to_owned(),
+            8 => "set role none".to_owned(),
+            9 => "set time zone 'Europe/Athens'".to_owned(),
+            10 => "set session characteristics as transaction isolation level repeatable read"
+                .to_owned(),
+            _ => format!("/* set */ set /* x */ {name} = {list} -- end"),
+        }
+    }
+
+    /// A transaction block, which may fail, or be undone in part.
+    fn transaction(&mut self) -> Act {
+        let mut requests = vec![Request::Query("begin".to_owned())];
+        let mut in_savepoint = false;
+        for _ in 0..self.random.between(1, 4) {
+            let request = match self.random.below(8) {
+                0..4 => {
+                    let sql = self.set();
+                    self.request(sql)
+                }
+                4 => {
+                    let sql = self
+                        .set()
+                        .replace("set ", "set local ")
+                        .replace("local session", "session");
+                    Request::Query(sql)
+                }
+                5 => {
+                    in_savepoint = true;
+                    Request::Query("savepoint s".to_owned())
+                }
+                6 if in_savepoint => Request::Query("rollback to s".to_owned()),
+                6 => Request::Query("reset all".to_owned()),
+                _ => Request::Query("select 1/0".to_owned()),
+            };
+            requests.push(request);
+        }
+        let end = ["commit", "commit", "rollback"][self.random.below(3)];
+        requests.push(Request::Query(end.to_owned()));
+        if self.random.percent(20) {
+            // All in one.
+            let all: Vec<_> = (0..2).map(|_| self.set()).collect();
+            requests = vec![Request::Query(all.join("\n; "))];
+        }
+        Self::act(Kind::Settings, requests)
+    }
+
+    fn routine(&mut self) -> Act {
+        let sql = [
+            "select sets()",
+            "select public.sets () from (values (1), (2)) v(a)",
+            "do $$ begin perform sets(); end $$",
+            "select 1 where \"sets\"() = 1",
+            "do $$ begin perform sets_role(); end $$",
+            "select sets_role()",
+            "do $$ begin declare c cursor with hold for select 1; begin null; end; end $$",
+            "begin; select sets(); commit",
+            "select sets(), 1/0",
+        ][self.random.below(9)];
+        let request = if sql.starts_with("begin") || sql.starts_with("do") {
+            Request::Query(sql.to_owned())
+        } else {
+            self.request(sql.to_owned())
+        };
+        // It may have been made before, under the policy "pin" or in the same session.
+        Self::act(Kind::Routine, vec![request, Request::Query("rollback".to_owned())])
+    }
+
+    fn leads_back(&mut self) -> Act {
+        let sql = [
+            "reset all",
+            "reset work_mem",
+            "set search_path to default",
+            "reset role",
+            "reset hunt.a",
+            "set time zone local",
+            "select set_config('work_mem', null, false)",
+        ][self.random.below(7)];
+        let request = self.request(sql.to_owned());
+        Self::act(Kind::Settings, vec![request])
+    }
+
+    fn pin(&mut self) -> Act {
+        let client = self.client;
+        let sql = [
+            format!("create temp table if not exists of_{client} (a int)"),
+            format!("select pg_advisory_lock({})", 100 + client),
+            format!("select pg_try_advisory_lock_shared({})", 200 + client),
+            format!("listen news_{client}"),
+            format!("begin; declare of_{client} cursor with hold for select 1; commit"),
+            format!("prepare of_{client} as select 1"),
+            "set session authorization hunted".to_owned(),
+            format!("create temp table also_of_{client} as select 1 as a"),
+        ][self.random.below(8)]
+        .clone();
+        let is_simple = sql.starts_with("begin") || sql.starts_with("prepare");
+        let request = if is_simple { Request::Query(sql) } else { self.request(sql) };
+        // What has begun and failed.
+        Self::act(Kind::Pins, vec![request, Request::Query("rollback".to_owned())])
+    }
+
+    /// Takes back whatever pins.
+    fn unpin(&mut self) -> Act {
+        let client = self.client;
+        let requests = if self.random.percent(40) {
+            vec!["discard all".to_owned()]
+        } else {
+            vec![
+                "reset session authorization".to_owned(),
+                "deallocate all".to_owned(),
+                format!("drop table if exists pg_temp.of_{client}, pg_temp.also_of_{client}"),
+                "select pg_advisory_unlock_all()".to_owned(),
+                "unlisten *".to_owned(),
+                "close all".to_owned(),
+            ]
+        };
+        let requests = requests.into_iter().map(Request::Query).collect();
+        Self::act(Kind::Unpins, requests)
+    }
+}

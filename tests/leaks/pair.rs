@@ -1,0 +1,105 @@
+//! One client twice: connected directly, and through the proxy.
+
+use crate::act::{Act, Side};
+use crate::support::frames::{bind, close, execute, parse, query, sync, terminate};
+use crate::support::{Reply, Wire};
+use crate::view;
+
+/// The database of those that are connected directly, and that of the others.
+pub(crate) const DIRECT: &str = "hunt_direct";
+pub(crate) const PROXIED: &str = "hunt_proxied";
+
+pub(crate) struct Pair {
+    direct: Wire,
+    proxied: Wire,
+    /// It has done what may keep its server connection.
+    may_be_pinned: bool,
+}
+
+impl Pair {
+    pub(crate) fn new(direct: u16, proxied: u16) -> Self {
+        Self {
+            direct: Wire::login(direct, "hunter", DIRECT),
+            proxied: Wire::login(proxied, "hunter", PROXIED),
+            may_be_pinned: false,
+        }
+    }
+
+    pub(crate) fn may_be_pinned(&self) -> bool {
+        self.may_be_pinned
+    }
+
+    /// Does the same on both sides; both are told the same.
+    pub(crate) fn run(&mut self, act: &Act) {
+        self.may_be_pinned = (self.may_be_pinned || act.pins()) && !act.unpins();
+        for request in act.requests() {
+            let told = [(&mut self.direct, Side::Direct), (&mut self.proxied, Side::Proxied)].map(
+                |(wire, side)| if act.is_for(side) { ask(wire, &request) } else { String::new() },
+            );
+            let [direct, proxied] = told;
+            assert!(
+                direct == proxied || !act.is_for(Side::Direct),
+                "{request:?}\n direct: {direct}\nproxied: {proxied}"
+            );
+        }
+    }
+
+    pub(crate) fn views(&mut self) -> (String, String) {
+        (view::own(&mut self.direct), view::own(&mut self.proxied))
+    }
+
+    pub(crate) fn leave(mut self, politely: bool) {
+        if politely {
+            self.proxied.send(&terminate());
+        } else {
+            // In the middle of something.
+            self.proxied
+                .send(&query("begin; select pg_sleep(0.001), set_config('hunt.a', 'left', false)"));
+        }
+    }
+}
+
+/// One request of a client.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    Query(String),
+    /// By an unnamed statement, with parameters.
+    Extended(String, Vec<Option<String>>),
+    /// By a named statement that is closed again.
+    Named(String, Vec<Option<String>>),
+    /// Several in one group.
+    Pipeline(Vec<String>),
+}
+
+fn ask(wire: &mut Wire, request: &Request) -> String {
+    let run = |name: &str, sql: &str, values: &[Option<String>]| {
+        let values: Vec<_> = values.iter().map(Option::as_deref).collect();
+        [parse(name, sql, &vec![25; values.len()]), bind("", name, &values), execute("", 0)]
+            .concat()
+    };
+    let bytes = match request {
+        Request::Query(sql) => query(sql),
+        Request::Extended(sql, values) => [run("", sql, values), sync()].concat(),
+        Request::Named(sql, values) => {
+            [run("hunt", sql, values), close(b'S', "hunt"), sync()].concat()
+        }
+        Request::Pipeline(all) => {
+            let all: Vec<_> = all.iter().map(|sql| run("", sql, &[])).collect();
+            [all.concat(), sync()].concat()
+        }
+    };
+    let reply = wire.ask(&bytes);
+    if matches!(request, Request::Named(..)) && reply.sqlstate().is_some() {
+        // Its Close was skipped.
+        wire.ask(&[close(b'S', "hunt"), sync()].concat());
+    }
+    told(&reply)
+}
+
+/// What a client is told, but for what differs by nature.
+fn told(reply: &Reply) -> String {
+    let errors = reply.all(b'E').map(|error| error.field('C').unwrap_or_default());
+    let errors: Vec<_> = errors.collect();
+    let reply = reply.without_async();
+    format!("{} {} {}", reply.tags(), reply.commands().join(","), errors.join(","))
+}

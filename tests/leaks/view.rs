@@ -1,0 +1,38 @@
+//! What a session finds of state: its own, or anybody's.
+
+use crate::support::Wire;
+
+/// Custom settings that clients set.
+const CUSTOM: [&str; 3] = ["hunt.a", "hunt.b", "hunt.tenant"];
+
+/// What a client finds that has set nothing.
+pub(crate) const CLEAN: &str = "|hunter|hunter||||||";
+
+fn sql() -> String {
+    let custom = CUSTOM.map(|name| format!("coalesce(current_setting('{name}', true), '')"));
+    format!(
+        "select (select string_agg(name || '=' || setting, ' ' order by name) from pg_settings \
+            where source = 'session' and name not like 'transaction%'), \
+        current_user, session_user, \
+        (select string_agg(name, ' ' order by name) from pg_prepared_statements where from_sql), \
+        (select string_agg(name, ' ' order by name) from pg_cursors where is_holdable), \
+        (select string_agg(objid::text, ' ' order by objid) from pg_locks \
+            where locktype = 'advisory' and pid = pg_backend_pid()), \
+        (select string_agg(c, ' ' order by c) from pg_listening_channels() c), \
+        (select string_agg(relname, ' ' order by relname) from pg_class \
+            where relnamespace = pg_my_temp_schema() and relkind = 'r'), \
+        concat_ws(' ', {})",
+        custom.map(|custom| format!("nullif({custom}, '')")).join(", ")
+    )
+}
+
+/// A client's own view.
+pub(crate) fn own(wire: &mut Wire) -> String {
+    wire.query(&sql()).without_async().ok().value()
+}
+
+/// That of somebody who is in a transaction of its own from then on.
+pub(crate) fn of_probe(wire: &mut Wire) -> String {
+    wire.query("begin").ok();
+    wire.query(&sql()).ok().value()
+}
