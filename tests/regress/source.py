@@ -107,7 +107,9 @@ def proxy(through, postgres, mode):
     if through == "pgbouncer":
         return servers.PgBouncer(postgres, mode=mode, size=40,
                                  connect_query="set intervalstyle to postgres_verbose")
-    return servers.Pgsteward(postgres, mode=mode, size=40)
+    # Some tests ask for the last value of a sequence in another transaction than that which took it.
+    settings = ["pool.keep_sequences=true"] if mode == "transaction" else []
+    return servers.Pgsteward(postgres, mode=mode, size=40, settings=settings)
 
 
 def try_run(command):
