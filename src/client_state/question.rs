@@ -26,6 +26,8 @@ pub struct Base<'a> {
     pub role: &'a [u8],
     /// Its user.
     pub user: &'a [u8],
+    /// Its client encoding.
+    pub encoding: &'a [u8],
 }
 
 /// An answer.
@@ -82,9 +84,9 @@ impl Question {
         self.names.is_empty() && self.pins.is_empty() && !self.asks_for_all
     }
 
-    /// Whether it asks for a setting that may be the one that the session began with.
-    pub fn asks_whether_first(&self, name: &[u8]) -> bool {
-        self.names.iter().any(|(asked, may_be_first)| **asked == *name && *may_be_first)
+    /// The settings that it asks for.
+    pub fn names(&self) -> &[(Box<[u8]>, bool)] {
+        &self.names
     }
 
     /// As a statement.
@@ -197,7 +199,7 @@ mod tests {
         row
     }
 
-    const BASE: Base<'_> = Base { role: b"none", user: b"bob" };
+    const BASE: Base<'_> = Base { role: b"none", user: b"bob", encoding: b"UTF8" };
 
     fn named(names: &[(&str, bool)]) -> Vec<(Box<[u8]>, bool)> {
         names.iter().map(|(name, reset)| (name.as_bytes().into(), *reset)).collect()

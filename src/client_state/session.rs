@@ -17,6 +17,9 @@ use crate::config::{AfterUnknown, SessionPolicy};
 /// Settings of one client that take more than this stay on its server connection, with the client.
 const SETTINGS_BYTES_MAX: usize = 16 * 1024;
 
+/// So often PostgreSQL is asked in vain.
+const QUESTIONS_MAX: u8 = 3;
+
 /// State of a session, as far as it is not a statement's or a transaction's.
 #[derive(Debug)]
 pub struct SessionState {
@@ -34,6 +37,8 @@ pub struct SessionState {
     news: Effects,
     /// Pins may have gone since the last question.
     may_be_gone: bool,
+    /// Questions in a row without an answer.
+    unanswered: u8,
 }
 
 /// Whether a routine has run whose effects nobody knows.
@@ -58,6 +63,7 @@ impl SessionState {
             routine: Routine::None,
             news: Effects::NONE,
             may_be_gone: false,
+            unanswered: 0,
         }
     }
 
@@ -182,6 +188,12 @@ impl SessionState {
         self.pins.is_empty() && self.touched.is_none()
     }
 
+    /// Whether settings may have been reset that the session began with, but the server connection did not: then
+    /// PostgreSQL is asked even if the connection stays.
+    pub fn may_lead_back(&self) -> bool {
+        self.touched.as_deref().is_some_and(|touched| touched.may_lead_back_to(&self.first))
+    }
+
     /// Whether there is anything to ask before the server connection can go, perhaps.
     #[inline]
     pub fn may_have_question(&self) -> bool {
@@ -200,7 +212,8 @@ impl SessionState {
         let pins = if is_news { self.pins } else { Effects::NONE };
         let pins = pins.intersection(Question::pins());
         // Whoever stays with the connection in any case is asked when that is over.
-        if pins != self.pins || (self.touched.is_none() && pins.is_empty() && !asks_for_all) {
+        let stays = pins != self.pins && !self.may_lead_back();
+        if stays || (self.touched.is_none() && pins.is_empty() && !asks_for_all) {
             return None;
         }
         let names = self.touched.take().map(|touched| touched.names(&self.settings));
@@ -209,11 +222,6 @@ impl SessionState {
         }
         let question = Question::new(names.unwrap_or_default(), pins, asks_for_all);
         (!question.is_empty()).then_some(question)
-    }
-
-    /// Whether settings may be found reset that the session began with, but the server connection did not.
-    pub fn may_lead_back(&self, question: &Question) -> bool {
-        self.first.iter().any(|(name, _)| question.asks_whether_first(name))
     }
 
     /// PostgreSQL has answered, with this DataRow. Gives what is set on the server connection, if that is not what the
@@ -225,9 +233,10 @@ impl SessionState {
         base: &Base<'_>,
     ) -> Option<Rc<Settings>> {
         let Some(answer) = question.answer(row, base) else {
-            self.not_answered();
+            self.not_answered(question);
             return None;
         };
+        self.unanswered = 0;
         let Answer { values, unasked, pins_gone, is_own_user } = answer;
         let mut settings = Settings::clone(&self.settings);
         for (name, value) in values {
@@ -240,7 +249,9 @@ impl SessionState {
         for effect in pins_gone.iter().filter(|effect| !self.news.contains(*effect)) {
             self.pins = self.pins.without(effect);
         }
-        if !is_own_user || settings.bytes() > SETTINGS_BYTES_MAX {
+        let can_be_carried =
+            settings.bytes() <= SETTINGS_BYTES_MAX && settings.can_be_written(base.encoding);
+        if !is_own_user || !can_be_carried {
             // That is no news.
             self.pins = self.pins.union(Effect::Setting.into());
         }
@@ -266,9 +277,16 @@ impl SessionState {
         self.pins = self.pins.iter().filter(|effect| effect.outlives_discard_all()).collect();
     }
 
-    /// PostgreSQL has not: nobody knows what is on the server connection.
-    pub fn not_answered(&mut self) {
-        self.pin(Effect::Unknown.into());
+    /// PostgreSQL has not (a CancelRequest was late, perhaps): it is asked again. In the end nobody knows what is on the
+    /// server connection.
+    pub fn not_answered(&mut self, question: &Question) {
+        self.unanswered += 1;
+        let is_kept =
+            question.names().iter().all(|(name, may_be_first)| self.touch(name, *may_be_first));
+        self.may_be_gone = true;
+        if self.unanswered >= QUESTIONS_MAX || !is_kept {
+            self.pin(Effect::Unknown.into());
+        }
     }
 
     /// Whether the connection stays with the client after a routine.

@@ -62,6 +62,14 @@ impl Settings {
         Self { values }
     }
 
+    /// Whether they can be written in a statement by somebody who doesn't know the characters of `encoding`: in some
+    /// encodings a character may end in the byte of a backslash.
+    pub fn can_be_written(&self, encoding: &[u8]) -> bool {
+        let encoding = self.get(CLIENT_ENCODING).unwrap_or(encoding);
+        !ENCODINGS_WITH_BACKSLASH.iter().any(|unsafe_one| encoding.eq_ignore_ascii_case(unsafe_one))
+            || self.iter().all(|(_, value)| value.is_ascii())
+    }
+
     /// Bytes that they take.
     pub fn bytes(&self) -> usize {
         self.values.iter().map(|(name, value)| name.len() + value.len() + 32).sum()
@@ -107,6 +115,10 @@ impl<'a> FromIterator<(&'a [u8], &'a [u8])> for Settings {
 pub fn is_harmless(name: &[u8]) -> bool {
     HARMLESS.binary_search(&name).is_ok()
 }
+
+/// Encodings of clients only, for that very reason.
+const ENCODINGS_WITH_BACKSLASH: [&[u8]; 7] =
+    [b"BIG5", b"GBK", b"GB18030", b"JOHAB", b"SJIS", b"SHIFT_JIS_2004", b"UHC"];
 
 /// Sorted.
 const HARMLESS: &[&[u8]] = &[
@@ -157,6 +169,15 @@ mod tests {
         );
         assert_eq!(steps(&[("app.x", ""), ("app.y", "1")], &[]), "app.y=-");
         assert_eq!(steps(&[], &[("app.x", "")]), "app.x=");
+    }
+
+    #[test]
+    fn characters_that_end_in_a_backslash_are_not_written() {
+        let katakana = settings(&[("a.b", "\u{30bd}")]);
+        assert!(katakana.can_be_written(b"UTF8") && !katakana.can_be_written(b"sjis"));
+        let own = settings(&[("a.b", "\u{30bd}"), ("client_encoding", "SJIS")]);
+        assert!(!own.can_be_written(b"UTF8"));
+        assert!(settings(&[("a.b", "x")]).can_be_written(b"SJIS"));
     }
 
     #[test]

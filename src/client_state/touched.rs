@@ -60,6 +60,12 @@ impl Touched {
         }
     }
 
+    /// Whether any of these may have been reset.
+    pub(super) fn may_lead_back_to(&self, first: &Settings) -> bool {
+        let is_doubtful = |name| self.names.get(name).is_some_and(|doubt| *doubt != Doubt::None);
+        first.iter().any(|(name, _)| self.all || is_doubtful(name))
+    }
+
     /// Whether anything has changed that the analysis of statements reads.
     pub(super) fn is_read_by_analysis(&self, before: &Settings) -> bool {
         self.names.keys().any(|name| is_read_by_analysis(name))

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::rc::{Rc, Weak};
 
 use super::statements::Statements;
@@ -26,10 +27,21 @@ pub struct Overlay {
 pub struct Overlays {
     /// Nothing is set.
     pub base: Rc<Overlay>,
-    known: RefCell<HashMap<Rc<Settings>, Weak<Overlay>>>,
+    known: RefCell<Interned<Rc<Settings>, Overlay>>,
     /// By the settings that the analysis of statements reads.
-    statements: RefCell<HashMap<Settings, Weak<Statements>>>,
+    statements: RefCell<Interned<Settings, Statements>>,
 }
+
+/// What is there as long as somebody has it.
+#[derive(Debug)]
+struct Interned<K, V> {
+    values: HashMap<K, Weak<V>>,
+    /// With so many it is looked which of them nobody has any more.
+    prune_at: usize,
+}
+
+/// So few are never looked through.
+const PRUNED_FROM: usize = 64;
 
 impl Overlays {
     /// None but the base, whose clients share these statements.
@@ -44,15 +56,11 @@ impl Overlays {
         if settings.is_empty() {
             return Rc::clone(&self.base);
         }
-        let mut known = self.known.borrow_mut();
-        if let Some(overlay) = known.get(settings).and_then(Weak::upgrade) {
-            return overlay;
-        }
-        known.retain(|_, overlay| overlay.strong_count() > 0);
-        let statements = self.statements(settings);
-        let overlay = Rc::new(Overlay { settings: Rc::clone(settings), statements });
-        known.insert(Rc::clone(settings), Rc::downgrade(&overlay));
-        overlay
+        let make = || {
+            let statements = self.statements(settings);
+            Overlay { settings: Rc::clone(settings), statements }
+        };
+        self.known.borrow_mut().get(settings, make)
     }
 
     fn statements(&self, settings: &Settings) -> Rc<Statements> {
@@ -60,13 +68,44 @@ impl Overlays {
         if read.is_empty() {
             return Rc::clone(&self.base.statements);
         }
-        let mut known = self.statements.borrow_mut();
-        if let Some(statements) = known.get(&read).and_then(Weak::upgrade) {
-            return statements;
+        self.statements.borrow_mut().get(&read, || self.base.statements.under(&read))
+    }
+}
+
+impl<K: Clone + Eq + Hash, V> Interned<K, V> {
+    /// The value of this key; made, if nobody has it.
+    fn get(&mut self, key: &K, make: impl FnOnce() -> V) -> Rc<V> {
+        if let Some(value) = self.values.get(key).and_then(Weak::upgrade) {
+            return value;
         }
-        known.retain(|_, statements| statements.strong_count() > 0);
-        let statements = Rc::new(self.base.statements.under(&read));
-        known.insert(read, Rc::downgrade(&statements));
-        statements
+        if self.values.len() >= self.prune_at {
+            self.values.retain(|_, value| value.strong_count() > 0);
+            self.prune_at = PRUNED_FROM.max(2 * self.values.len());
+        }
+        let value = Rc::new(make());
+        self.values.insert(key.clone(), Rc::downgrade(&value));
+        value
+    }
+}
+
+impl<K, V> Default for Interned<K, V> {
+    fn default() -> Self {
+        Self { values: HashMap::new(), prune_at: PRUNED_FROM }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_has_is_forgotten() {
+        let mut interned = Interned::default();
+        let kept: Vec<Rc<u32>> = (0..100).map(|number| interned.get(&number, || number)).collect();
+        for number in 100..100_000 {
+            drop(interned.get(&number, || number));
+        }
+        assert!(interned.values.len() <= 4 * kept.len(), "{}", interned.values.len());
+        assert!(Rc::ptr_eq(&kept[7], &interned.get(&7, || 0)));
     }
 }

@@ -124,7 +124,7 @@ impl Author<'_> {
             ("hunt.b", format!("it's \\ of {client}")),
             ("hunt.tenant", format!("Zoë {client}")),
             ("row_security", "off".to_owned()),
-            ("application_name", format!("client {client}")),
+            ("application_name", format!("other of {client}")),
             ("standard_conforming_strings", ["on", "off"][self.random.below(2)].to_owned()),
         ];
         let (name, value) = settings[self.random.below(settings.len())].clone();
@@ -219,9 +219,10 @@ impl Author<'_> {
             "set search_path to default",
             "reset role",
             "reset hunt.a",
+            "reset application_name",
             "set time zone local",
             "select set_config('work_mem', null, false)",
-        ][self.random.below(7)];
+        ][self.random.below(8)];
         let request = self.request(sql.to_owned());
         Self::act(Kind::Settings, vec![request])
     }

@@ -17,10 +17,10 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn new(direct: u16, proxied: u16) -> Self {
+    pub(crate) fn new(direct: u16, proxied: u16, name: &str) -> Self {
         Self {
-            direct: Wire::login(direct, "hunter", DIRECT),
-            proxied: Wire::login(proxied, "hunter", PROXIED),
+            direct: log_in(direct, DIRECT, name),
+            proxied: log_in(proxied, PROXIED, name),
             may_be_pinned: false,
         }
     }
@@ -57,6 +57,13 @@ impl Pair {
                 .send(&query("begin; select pg_sleep(0.001), set_config('hunt.a', 'left', false)"));
         }
     }
+}
+
+fn log_in(port: u16, database: &str, name: &str) -> Wire {
+    let mut wire = Wire::connect(port);
+    let login = [("user", "hunter"), ("database", database), ("application_name", name)];
+    wire.log_in(&login, None).ok();
+    wire
 }
 
 /// One request of a client.

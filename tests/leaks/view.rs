@@ -6,13 +6,13 @@ use crate::support::Wire;
 const CUSTOM: [&str; 3] = ["hunt.a", "hunt.b", "hunt.tenant"];
 
 /// What a client finds that has set nothing.
-pub(crate) const CLEAN: &str = "|hunter|hunter||||||";
+pub(crate) const CLEAN: &str = "|hunter|hunter|||||||";
 
 fn sql() -> String {
     let custom = CUSTOM.map(|name| format!("coalesce(current_setting('{name}', true), '')"));
     format!(
         "select (select string_agg(name || '=' || setting, ' ' order by name) from pg_settings \
-            where source = 'session' and name not like 'transaction%'), \
+            where source = 'session' and name not like 'transaction%' and name <> 'application_name'), \
         current_user, session_user, \
         (select string_agg(name, ' ' order by name) from pg_prepared_statements where from_sql), \
         (select string_agg(name, ' ' order by name) from pg_cursors where is_holdable), \
@@ -21,7 +21,7 @@ fn sql() -> String {
         (select string_agg(c, ' ' order by c) from pg_listening_channels() c), \
         (select string_agg(relname, ' ' order by relname) from pg_class \
             where relnamespace = pg_my_temp_schema() and relkind = 'r'), \
-        concat_ws(' ', {})",
+        concat_ws(' ', {}), current_setting('application_name')",
         custom.map(|custom| format!("nullif({custom}, '')")).join(", ")
     )
 }

@@ -232,6 +232,10 @@ fn applications_of_any_name_share_server_connections() {
         let expected = if sql.starts_with("set") { "other" } else { "one" };
         assert_eq!(wire.query(seen).ok().value(), format!("{expected}|{pid}"), "after {sql}");
     }
+    // On a connection that stays, too.
+    wire.query("select pg_advisory_lock(1)").ok();
+    wire.query("reset all").ok();
+    assert_eq!(wire.query(seen).ok().value(), format!("one|{pid}"));
 }
 
 #[test]

@@ -157,9 +157,11 @@ fn judge(
             let code = error.code().unwrap_or(SqlState::INTERNAL_ERROR);
             return Err(ServerFault::NotApplied { code, message: error.message() });
         }
-        Verdict::Refused(_) => {
+        Verdict::Refused(deed) => {
             exchange.inquiry = Inquiry::None;
-            state.session.not_answered();
+            if let Deed::Ask(question) = deed {
+                state.session.not_answered(&question);
+            }
             false
         }
         Verdict::Failed(failure) => {

@@ -38,10 +38,7 @@ pub fn forget_values(exchange: &mut Exchange, out: &mut Vec<u8>) {
 /// Asks for what the client may have changed; `false`: there is nothing to ask for.
 #[inline]
 pub fn ask(state: &mut ClientState, exchange: &mut Exchange, out: &mut Vec<u8>) -> bool {
-    if state.mode == PoolMode::Session
-        || !state.own.is_empty()
-        || !state.session.may_have_question()
-    {
+    if state.mode == PoolMode::Session || !state.session.may_have_question() {
         return false;
     }
     ask_now(state, exchange, out)
@@ -49,11 +46,14 @@ pub fn ask(state: &mut ClientState, exchange: &mut Exchange, out: &mut Vec<u8>) 
 
 #[cold]
 fn ask_now(state: &mut ClientState, exchange: &mut Exchange, out: &mut Vec<u8>) -> bool {
+    let is_awaited = state.session.may_lead_back();
+    if !state.own.is_empty() && !is_awaited {
+        return false;
+    }
     let Some(question) = state.session.question() else { return false };
     writer::query(out, question.sql());
     // A simple query drops it.
     exchange.unnamed_ready = false;
-    let is_awaited = state.session.may_lead_back(&question);
     exchange.inquiry = Inquiry::Asked { row: Box::default(), is_awaited };
     exchange.ledger.sent_by_proxy(Owed::Query, Asker::Proxy, Deed::Ask(Rc::new(question)));
     true
