@@ -6,13 +6,19 @@ use crate::random::Random;
 /// Functions that leave things behind.
 pub(crate) const SCHEMA: &str = "
     create function sets() returns int language plpgsql as $$ begin
-        set work_mem = '3MB'; set search_path = nowhere; set hunt.a = 'by a function';
-        perform pg_advisory_lock(4711); create temp table by_function (a int);
-        execute 'listen by_function'; execute 'prepare by_function as select 1';
-        return 1; end $$;
+        set work_mem = '3MB'; set search_path = nowhere; set hunt.a = 'by a function'; return 1; end $$;
+    create function locks() returns int language plpgsql as $$ begin
+        perform pg_advisory_lock(4711); return 1; end $$;
+    create function makes() returns int language plpgsql as $$ begin
+        create temp table by_function (a int); return 1; end $$;
+    create function listens() returns int language plpgsql as $$ begin
+        execute 'listen by_function'; return 1; end $$;
+    create function prepares() returns int language plpgsql as $$ begin
+        execute 'prepare by_function as select 1'; return 1; end $$;
     create function sets_role() returns int language plpgsql as $$ begin
         set role hunted; return 1; end $$;
-    create sequence numbers";
+    create function holds() returns int language plpgsql as $$ begin
+        execute 'declare by_function cursor with hold for select 1'; return 1; end $$";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -74,6 +80,15 @@ impl Act {
         }
     }
 }
+
+/// What takes back whatever pins, but temporary tables.
+const UNPINS: &[&str] = &[
+    "reset session authorization",
+    "deallocate all",
+    "select pg_advisory_unlock_all()",
+    "unlisten *",
+    "close all",
+];
 
 struct Author<'a> {
     random: &'a mut Random,
@@ -192,23 +207,21 @@ impl Author<'_> {
     }
 
     fn routine(&mut self) -> Act {
-        let sql = [
-            "select sets()",
-            "select public.sets () from (values (1), (2)) v(a)",
-            "do $$ begin perform sets(); end $$",
-            "select 1 where \"sets\"() = 1",
-            "do $$ begin perform sets_role(); end $$",
-            "select sets_role()",
-            "do $$ begin declare c cursor with hold for select 1; begin null; end; end $$",
-            "begin; select sets(); commit",
-            "select sets(), 1/0",
-        ][self.random.below(9)];
-        let request = if sql.starts_with("begin") || sql.starts_with("do") {
-            Request::Query(sql.to_owned())
-        } else {
-            self.request(sql.to_owned())
+        let routines = ["sets", "locks", "makes", "listens", "prepares", "sets_role", "holds"];
+        let name = *self.random.pick(&routines);
+        let sql = match self.random.below(7) {
+            0 | 1 => format!("select {name}()"),
+            2 => format!("select public.{name} () from (values (1)) v(a)"),
+            3 => format!("do $$ begin perform {name}(); end $$"),
+            4 => format!("select 1 where \"{name}\"() = 1"),
+            5 => format!("begin; select {name}(); commit"),
+            _ => format!("select {name}(), 1/0"),
         };
-        // It may have been made before, under the policy "pin" or in the same session.
+        let request = if sql.starts_with("begin") || sql.starts_with("do") {
+            Request::Query(sql)
+        } else {
+            self.request(sql)
+        };
         Self::act(Kind::Routine, vec![request, Request::Query("rollback".to_owned())])
     }
 
@@ -241,7 +254,22 @@ impl Author<'_> {
         ][self.random.below(8)]
         .clone();
         let is_simple = sql.starts_with("begin") || sql.starts_with("prepare");
-        let request = if is_simple { Request::Query(sql) } else { self.request(sql) };
+        let again: Vec<_> =
+            [UNPINS, &[&sql]].concat().iter().map(|sql| (*sql).to_owned()).collect();
+        let request = if self.random.percent(15) {
+            // Gone, and there again, before anybody can ask.
+            Request::Burst(again)
+        } else if self.random.percent(25) {
+            // While somebody asks.
+            let mut requests = vec![Request::Query(sql)];
+            requests.extend(again.into_iter().map(Request::Query));
+            requests.push(Request::Query("rollback".to_owned()));
+            return Self::act(Kind::Pins, requests);
+        } else if is_simple {
+            Request::Query(sql)
+        } else {
+            self.request(sql)
+        };
         // What has begun and failed.
         Self::act(Kind::Pins, vec![request, Request::Query("rollback".to_owned())])
     }
@@ -252,14 +280,10 @@ impl Author<'_> {
         let requests = if self.random.percent(40) {
             vec!["discard all".to_owned()]
         } else {
-            vec![
-                "reset session authorization".to_owned(),
-                "deallocate all".to_owned(),
-                format!("drop table if exists pg_temp.of_{client}, pg_temp.also_of_{client}"),
-                "select pg_advisory_unlock_all()".to_owned(),
-                "unlisten *".to_owned(),
-                "close all".to_owned(),
-            ]
+            let tables =
+                format!("drop table if exists pg_temp.of_{client}, pg_temp.also_of_{client}");
+            let others = UNPINS.iter().map(|sql| (*sql).to_owned());
+            others.chain([tables]).collect()
         };
         let requests = requests.into_iter().map(Request::Query).collect();
         Self::act(Kind::Unpins, requests)

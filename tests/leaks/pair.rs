@@ -76,6 +76,8 @@ pub(crate) enum Request {
     Named(String, Vec<Option<String>>),
     /// Several in one group.
     Pipeline(Vec<String>),
+    /// Queries, each sent before the one in front of it is answered.
+    Burst(Vec<String>),
 }
 
 fn ask(wire: &mut Wire, request: &Request) -> String {
@@ -89,6 +91,11 @@ fn ask(wire: &mut Wire, request: &Request) -> String {
         Request::Extended(sql, values) => [run("", sql, values), sync()].concat(),
         Request::Named(sql, values) => {
             [run("hunt", sql, values), close(b'S', "hunt"), sync()].concat()
+        }
+        Request::Burst(all) => {
+            let bytes: Vec<_> = all.iter().map(|sql| query(sql)).collect();
+            wire.send(&bytes.concat());
+            return all.iter().map(|_| told(&wire.until_ready())).collect();
         }
         Request::Pipeline(all) => {
             let all: Vec<_> = all.iter().map(|sql| run("", sql, &[])).collect();
