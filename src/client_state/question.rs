@@ -26,8 +26,16 @@ pub struct Base<'a> {
     pub role: &'a [u8],
     /// Its user.
     pub user: &'a [u8],
-    /// Its client encoding.
-    pub encoding: &'a [u8],
+    /// What the server reports of it: names and values.
+    pub reported: &'a [(Vec<u8>, Vec<u8>)],
+}
+
+impl Base<'_> {
+    /// The value of a setting, if the server reports it.
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        let reported = self.reported.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        reported.map(|(_, value)| &**value)
+    }
 }
 
 /// An answer.
@@ -199,7 +207,7 @@ mod tests {
         row
     }
 
-    const BASE: Base<'_> = Base { role: b"none", user: b"bob", encoding: b"UTF8" };
+    const BASE: Base<'_> = Base { role: b"none", user: b"bob", reported: &[] };
 
     fn named(names: &[(&str, bool)]) -> Vec<(Box<[u8]>, bool)> {
         names.iter().map(|(name, reset)| (name.as_bytes().into(), *reset)).collect()

@@ -8,7 +8,7 @@
 use std::rc::Rc;
 
 use super::question::{Answer, Base, Question};
-use super::settings::Settings;
+use super::settings::{CLIENT_ENCODING, Settings};
 use super::touched::Touched;
 use crate::analysis::session_effects::{Effect, Effects, Mark, Marks};
 use crate::analysis::setting_changes::{Changed, SettingChange, is_name};
@@ -240,7 +240,14 @@ impl SessionState {
         let Answer { values, unasked, pins_gone, is_own_user } = answer;
         let mut settings = Settings::clone(&self.settings);
         for (name, value) in values {
-            match value {
+            // A SET LOCAL behind a RESET makes PostgreSQL say that the session has set what it began with.
+            let is_first = self.first.get(name).is_some()
+                && question
+                    .names()
+                    .iter()
+                    .any(|(asked, may_be_first)| *may_be_first && **asked == *name)
+                && value == base.get(name);
+            match value.filter(|_| !is_first) {
                 Some(value) => settings.set(name, value),
                 None => settings.remove(name),
             }
@@ -249,8 +256,9 @@ impl SessionState {
         for effect in pins_gone.iter().filter(|effect| !self.news.contains(*effect)) {
             self.pins = self.pins.without(effect);
         }
+        let encoding = base.get(CLIENT_ENCODING).unwrap_or_default();
         let can_be_carried =
-            settings.bytes() <= SETTINGS_BYTES_MAX && settings.can_be_written(base.encoding);
+            settings.bytes() <= SETTINGS_BYTES_MAX && settings.can_be_written(encoding);
         if !is_own_user || !can_be_carried {
             // That is no news.
             self.pins = self.pins.union(Effect::Setting.into());

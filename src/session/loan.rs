@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::drive::Session;
 use super::handle::CancelTarget;
-use crate::client_state::{Base, CLIENT_ENCODING};
+use crate::client_state::Base;
 use crate::pool::{Lease, Preparation, Sequences};
 use crate::strategy::relay::{apply, ask, forget_values};
 
@@ -55,10 +55,7 @@ impl Session {
         let server = &mut lease.server;
         if let Some((question, row)) = server.exchange.inquiry.take_answer() {
             let user = self.pool.target.key.user.as_bytes();
-            let parameters = server.parameters.iter();
-            let mut encodings = parameters.filter(|(name, _)| name == CLIENT_ENCODING);
-            let encoding = encodings.next().map(|(_, value)| &**value).unwrap_or_default();
-            let base = Base { role: &server.base_role, user, encoding };
+            let base = Base { role: &server.base_role, user, reported: &server.parameters };
             let actual = self.state.session.answered(&question, &row, &base);
             let overlays = &self.variant.overlays;
             self.overlay = overlays.get(&self.state.session.settings);

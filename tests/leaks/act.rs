@@ -6,7 +6,7 @@ use crate::random::Random;
 /// Functions that leave things behind.
 pub(crate) const SCHEMA: &str = "
     create function sets() returns int language plpgsql as $$ begin
-        set work_mem = '3MB'; set search_path = nowhere; set hunt.a = 'by a function'; return 1; end $$;
+        set work_mem = '3MB'; set enable_sort = off; set hunt.a = 'by a function'; return 1; end $$;
     create function locks() returns int language plpgsql as $$ begin
         perform pg_advisory_lock(4711); return 1; end $$;
     create function makes() returns int language plpgsql as $$ begin

@@ -296,7 +296,7 @@ fn what_a_routine_sets_is_undone() {
     let name = format!("sets_{}", pair.role.name());
     admin(&format!(
         "create function {name}() returns int language plpgsql as $$ begin \
-            set work_mem = '5MB'; set app.tenant = 'x'; set search_path = nowhere; \
+            set work_mem = '5MB'; set app.tenant = 'x'; set enable_sort = off; \
             perform pg_advisory_lock(8); create temp table {name} (a int); \
             execute 'listen news'; execute 'prepare {name} as select 1'; return 1; end $$"
     ));
