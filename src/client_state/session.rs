@@ -205,6 +205,9 @@ impl SessionState {
 
     /// What to ask before the server connection can go; `None`: nothing.
     pub fn question(&mut self) -> Option<Question> {
+        if self.unanswered >= QUESTIONS_MAX {
+            return None;
+        }
         let asks_for_all =
             self.routine == Routine::Run && self.policy.after_unknown == AfterUnknown::Keep;
         let is_news = std::mem::take(&mut self.may_be_gone) | !self.news.is_empty();
@@ -283,12 +286,13 @@ impl SessionState {
     /// `DISCARD ALL` was done, and nothing since.
     pub fn discarded_all(&mut self) {
         self.pins = self.pins.iter().filter(|effect| effect.outlives_discard_all()).collect();
+        self.unanswered = 0;
     }
 
     /// PostgreSQL has not (a CancelRequest was late, perhaps): it is asked again. In the end nobody knows what is on the
     /// server connection.
     pub fn not_answered(&mut self, question: &Question) {
-        self.unanswered += 1;
+        self.unanswered = self.unanswered.saturating_add(1);
         let is_kept =
             question.names().iter().all(|(name, may_be_first)| self.touch(name, *may_be_first));
         self.may_be_gone = true;
@@ -305,5 +309,25 @@ impl SessionState {
     /// Whether a routine has run whose effects have to be undone; it is answered once.
     pub fn take_routine(&mut self) -> bool {
         std::mem::take(&mut self.routine) != Routine::None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_asked_for_ever() {
+        let policy = SessionPolicy { after_unknown: AfterUnknown::Reset, keep_sequences: false };
+        let first: Settings = [(&b"application_name"[..], &b"me"[..])].into_iter().collect();
+        let mut session = SessionState::new(policy, Rc::new(first));
+        let reset = SettingChange { what: Changed::All, may_reset: true, is_local: false };
+        session.note(Effect::Setting.into(), Some(&[reset]), |_| None);
+        for _ in 0..QUESTIONS_MAX {
+            let question = session.question().unwrap();
+            session.not_answered(&question);
+        }
+        assert_eq!(session.question(), None);
+        assert_eq!(session.pins, Effect::Unknown.into());
     }
 }
