@@ -1,8 +1,7 @@
 //! The whole relay step: a client's chunk and the server's answer, from bytes to bytes.
 
-use std::rc::Rc;
-
 use std::hint::black_box;
+use std::rc::Rc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};

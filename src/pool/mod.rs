@@ -3,7 +3,8 @@
 //! A client asks the [`Pool`] of its database and user for a [`Lease`]: at once ([`Pool::try_lend`]) or by
 //! queueing ([`Pool::wait`]). A [`ServerConnection`] carries its [`Exchange`]: the [`Ledger`] of owed replies
 //! and what else is under way. It comes back as it is only when that is clean, by way of a cleanup
-//! (ROLLBACK, DISCARD ALL), or not at all.
+//! (ROLLBACK, DISCARD ALL; a reset that leaves prepared statements), or not at all. What clients have set on it is its
+//! [`Overlay`].
 //!
 //! Pools live on one worker each and take no locks. What the workers share is in [`quota`]: how many
 //! server connections exist, and who waits.
