@@ -9,6 +9,7 @@ use std::sync::Arc;
 use criterion::Criterion;
 use pgsteward::config::{PoolMode, Source, load};
 use pgsteward::ids::WorkerId;
+use pgsteward::pool::listen::SharedHubs;
 use pgsteward::pool::{Pool, PoolKey, Pools, SharedPools, Target, Variant};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::LocalSet;
@@ -41,7 +42,8 @@ fn pool(port: u16) -> Rc<Pool> {
     let config = load(&Source { upstream, ..Source::default() }).unwrap().config;
     let database = config.databases.any.clone().unwrap();
     let shared = Arc::new(SharedPools::new(vec![unbounded_channel().0]));
-    let pools = Pools::new(WorkerId(0), shared, &config, tokio::time::Instant::now());
+    let hubs = Arc::new(SharedHubs::new(Vec::new()));
+    let pools = Pools::new(WorkerId(0), shared, hubs, &config, tokio::time::Instant::now());
     pools.pool(Target {
         key: PoolKey { database: Arc::from("shop"), user: Arc::from("alice") },
         address: database.address,

@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use pgsteward::client_state::ClientState;
-use pgsteward::config::{AfterUnknown, Limits, PoolMode, SessionPolicy};
+use pgsteward::config::{AfterUnknown, Limits, LostListener, PoolMode, SessionPolicy};
 use pgsteward::pool::{Deed, Exchange, Owed, Statements};
 use pgsteward::strategy::relay::{Splice, from_client, from_server};
 
 use super::statements;
 use super::traffic::{self, Transaction};
 
-const POLICY: SessionPolicy =
-    SessionPolicy { after_unknown: AfterUnknown::Reset, keep_sequences: false };
+const POLICY: SessionPolicy = SessionPolicy {
+    after_unknown: AfterUnknown::Reset,
+    keep_sequences: false,
+    shares_listener: true,
+    lost_listener: LostListener::Relisten,
+};
 
 pub(crate) fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("relay");
@@ -106,6 +110,7 @@ fn limits() -> Limits {
         login_timeout: Duration::ZERO,
         statement_bytes: 1024 * 1024,
         pipeline_depth: 1024,
+        notification_bytes: 0,
         idle_transaction: None,
         startup_variants: 1,
     }

@@ -1,5 +1,6 @@
 //! What one statement of SQL does with prepared statements and their names.
 
+use super::identifiers::identifier;
 use super::lexer::{Lexer, TokenKind};
 
 /// A statement that is about prepared statements, and nothing else.
@@ -29,7 +30,7 @@ pub fn name_use(text: &[u8]) -> Option<NameUse> {
     let is = |word: &[u8]| verb.eq_ignore_ascii_case(word);
     let object = tokens.next()?;
     if is(b"prepare") {
-        return name(object).map(NameUse::Prepare);
+        return identifier(object.0, object.1).map(NameUse::Prepare);
     }
     if is(b"execute") {
         return Some(NameUse::Execute);
@@ -60,19 +61,7 @@ fn deallocated(object: (TokenKind, &[u8])) -> Option<NameUse> {
     if is_word(object, b"all") {
         return Some(NameUse::DeallocateAll);
     }
-    name(object).map(NameUse::Deallocate)
-}
-
-fn name((kind, bytes): (TokenKind, &[u8])) -> Option<Vec<u8>> {
-    match kind {
-        // Other letters are folded by the server's locale.
-        TokenKind::Word if bytes.is_ascii() => Some(bytes.to_ascii_lowercase()),
-        TokenKind::QuotedIdentifier => {
-            let inside = bytes.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-            (!inside.contains(&b'"')).then(|| inside.to_vec())
-        }
-        _ => None,
-    }
+    identifier(object.0, object.1).map(NameUse::Deallocate)
 }
 
 fn is_word((kind, bytes): (TokenKind, &[u8]), word: &[u8]) -> bool {
@@ -100,7 +89,7 @@ mod tests {
             ("/* x */ discard ALL ;", Some(NameUse::DiscardAll)),
             ("discard plans", Some(NameUse::Nothing)),
             ("DEALLOCATE a\"b", None),
-            ("DEALLOCATE \"a\"\"b\"", None),
+            ("DEALLOCATE \"a\"\"b\"", deallocate(b"a\"b")),
             ("explain execute foo", None),
             ("select 1", None),
             ("", None),

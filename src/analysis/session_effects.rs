@@ -291,6 +291,7 @@ impl<'a> Scan<'a> {
             5 if is(word, b"reset") => self.add(Effect::Setting),
             6 if is(word, b"listen") => self.add(Effect::Listen),
             6 if is(word, b"import") => self.marks.add(Mark::Ddl),
+            6 if is(word, b"notify") => self.marks.add(Mark::Notifies),
             7 if is(word, b"discard") => {
                 self.marks.add(Mark::PreparedNames);
                 self.marks.add(Mark::Release);
@@ -463,6 +464,10 @@ impl<'a> Scan<'a> {
             self.marks.add(Mark::Release);
         } else if is_any(name, functions::SETTING) {
             self.add(Effect::Setting);
+        } else if is_any(name, functions::NOTIFYING) {
+            self.marks.add(Mark::Notifies);
+        } else if is_any(name, functions::LISTING_CHANNELS) {
+            self.marks.add(Mark::ListsChannels);
         } else if self.calls && !is_as(before) {
             self.add(Effect::Routine);
         }

@@ -1,5 +1,6 @@
 //! What the proxy remembers of one client between its messages. No I/O.
 
+mod channels;
 mod names;
 mod own_names;
 mod question;
@@ -9,6 +10,7 @@ mod statement;
 mod touched;
 mod trial;
 
+pub use channels::{Channels, Hears};
 pub use names::{Definition, Names, StatementName};
 pub use own_names::{OwnNames, OwnStatement};
 pub use question::{Base, Question};
@@ -76,6 +78,7 @@ impl ClientState {
     /// What was dealt with since the server connection was lent never left.
     pub fn nothing_was_sent(&mut self) {
         self.body = Body::None;
+        self.session.channels.nothing_was_sent();
     }
 
     /// A Parse was done.

@@ -26,7 +26,7 @@ pub struct OwnNames {
     are_unknown: bool,
 }
 
-/// A statement that leaves something behind when it is executed.
+/// A statement that matters each time that it is executed.
 #[derive(Debug)]
 pub struct OwnStatement {
     /// What.
@@ -41,8 +41,7 @@ impl OwnNames {
         self.insert(name, None);
     }
 
-    /// This statement is about to be made, and leaves something behind when it is executed. `false`: that will not be
-    /// remembered.
+    /// This statement is about to be made, and it matters when it is executed. `false`: that will not be remembered.
     #[must_use]
     pub fn add_statement(&mut self, name: &[u8], footprint: Footprint, text: &[u8]) -> bool {
         let fits = text.len() <= TEXT_BYTES_MAX;
@@ -50,12 +49,12 @@ impl OwnNames {
         self.insert(name, statement) && fits
     }
 
-    /// The statement of this name, if it leaves something behind when it is executed.
+    /// The statement of this name, if it matters when it is executed.
     pub fn statement(&self, name: &[u8]) -> Option<Rc<OwnStatement>> {
         self.names.get(key(name)).cloned().flatten()
     }
 
-    /// All statements that leave something behind when they are executed.
+    /// All statements that matter when they are executed.
     pub fn statements(&self) -> Vec<Rc<OwnStatement>> {
         self.names.values().flatten().cloned().collect()
     }

@@ -17,6 +17,8 @@ pub struct Question {
     pins: Effects,
     /// All settings that the session has set are asked for, by name.
     asks_for_all: bool,
+    /// Afterwards the session listens on no channel.
+    pub unlistens: bool,
 }
 
 /// What a session began with.
@@ -45,6 +47,8 @@ pub struct Answer<'a> {
     pub values: Vec<(&'a [u8], Option<&'a [u8]>)>,
     /// Settings that the session has set, and that were not asked for.
     pub unasked: Vec<&'a [u8]>,
+    /// The channels that the session listened on, if that was asked.
+    pub channels: Option<Vec<Vec<u8>>>,
     /// What is gone.
     pub pins_gone: Effects,
     /// The session's user is the one that it began with.
@@ -55,7 +59,11 @@ const USER: &[u8] = b"session_authorization";
 
 /// What keeps a server connection, and how to find out whether it still does.
 const CHECKS: [(Effect, &str); 5] = [
-    (Effect::Listen, "EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"),
+    (
+        Effect::Listen,
+        "(SELECT pg_catalog.string_agg(pg_catalog.replace(pg_catalog.replace(c, '~', '~0'), ',', '~1'), ',') \
+            FROM pg_catalog.pg_listening_channels() c)",
+    ),
     (
         Effect::Temporary,
         "EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 2615 \
@@ -79,7 +87,7 @@ impl Question {
         if pins.contains(Effect::Setting) && !asks_for_user {
             names.push((USER.into(), false));
         }
-        Self { names, pins, asks_for_all }
+        Self { names, pins, asks_for_all, unlistens: false }
     }
 
     /// The pins whose end can be found out.
@@ -115,6 +123,9 @@ impl Question {
         } else {
             "NULL"
         });
+        if self.unlistens {
+            sql.push_str("; UNLISTEN *");
+        }
         sql
     }
 
@@ -123,8 +134,17 @@ impl Question {
         let mut columns = columns(row)?.into_iter();
         let values: Vec<_> = self.names.iter().map(|_| columns.next()).collect::<Option<_>>()?;
         let mut pins_gone = Effects::NONE;
+        let mut channels = None;
         for (effect, _) in self.checks() {
-            if columns.next()? == Some(b"f") {
+            let column = columns.next()?;
+            let is_gone = match effect {
+                Effect::Listen => {
+                    channels = Some(column.map(listed).unwrap_or_default());
+                    column.is_none() || self.unlistens
+                }
+                _ => column == Some(b"f"),
+            };
+            if is_gone {
                 pins_gone = pins_gone.union((*effect).into());
             }
         }
@@ -150,6 +170,7 @@ impl Question {
         Some(Answer {
             values,
             unasked,
+            channels,
             pins_gone,
             is_own_user: user.is_none_or(|user| user == base.user),
         })
@@ -171,6 +192,22 @@ impl Question {
 /// Settings that are listed as the session's own and that nobody can set for a session.
 fn is_untrackable(name: &[u8]) -> bool {
     name.starts_with(b"transaction_") || matches!(name, b"is_superuser" | b"seed")
+}
+
+/// The channels in a list of them.
+fn listed(list: &[u8]) -> Vec<Vec<u8>> {
+    let unescaped = |name: &[u8]| {
+        let mut bytes = name.iter();
+        let mut unescaped = Vec::with_capacity(name.len());
+        while let Some(byte) = bytes.next() {
+            unescaped.push(match byte {
+                b'~' if bytes.next() == Some(&b'1') => b',',
+                byte => *byte,
+            });
+        }
+        unescaped
+    };
+    list.split(|byte| *byte == b',').map(unescaped).collect()
 }
 
 /// The columns of a DataRow.
@@ -233,6 +270,20 @@ mod tests {
         let row = row(&[Some("f"), Some("t"), None]);
         let answer = question.answer(&row, &BASE).unwrap();
         assert_eq!(answer.pins_gone, Effect::Temporary.into());
+    }
+
+    #[test]
+    fn channels_are_listed() {
+        let mut question = Question::new(Vec::new(), Effect::Listen.into(), false);
+        let some = row(&[Some("news,a~1b~0,~01"), None]);
+        let answer = question.answer(&some, &BASE).unwrap();
+        let expected = ["news", "a,b~", "~1"].map(|name| name.as_bytes().to_vec());
+        assert_eq!(answer.channels.as_deref(), Some(&expected[..]));
+        assert_eq!(answer.pins_gone, Effects::NONE);
+        let none = question.answer(&row(&[None, None]), &BASE).unwrap().pins_gone;
+        assert_eq!(none, Effect::Listen.into());
+        question.unlistens = true;
+        assert_eq!(question.answer(&some, &BASE).unwrap().pins_gone, Effect::Listen.into());
     }
 
     #[test]

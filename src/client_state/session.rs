@@ -7,6 +7,7 @@
 
 use std::rc::Rc;
 
+use super::channels::Channels;
 use super::question::{Answer, Base, Question};
 use super::settings::{CLIENT_ENCODING, Settings};
 use super::touched::Touched;
@@ -32,6 +33,8 @@ pub struct SessionState {
     first: Rc<Settings>,
     touched: Option<Box<Touched>>,
     policy: SessionPolicy,
+    /// What it listens on.
+    pub channels: Channels,
     routine: Routine,
     /// Pins that were noted since the last question.
     news: Effects,
@@ -60,6 +63,7 @@ impl SessionState {
             first,
             touched: None,
             policy,
+            channels: Channels::default(),
             routine: Routine::None,
             news: Effects::NONE,
             may_be_gone: false,
@@ -163,6 +167,11 @@ impl SessionState {
         touched.is_some_and(|touched| touched.is_read_by_analysis(&self.settings))
     }
 
+    /// Whether this setting may have changed.
+    pub fn is_touched(&self, name: &[u8]) -> bool {
+        self.touched.as_deref().is_some_and(|touched| touched.concerns(name, &self.settings))
+    }
+
     /// Whether any of these changes is of a setting that the analysis of statements reads.
     pub fn changes_analysis<'a>(
         &self,
@@ -188,8 +197,12 @@ impl SessionState {
         self.pins.is_empty() && self.touched.is_none()
     }
 
-    /// Whether settings may have been reset that the session began with, but the server connection did not: then
-    /// PostgreSQL is asked even if the connection stays.
+    /// Whether PostgreSQL is asked even if the connection stays.
+    pub fn must_be_asked(&self) -> bool {
+        self.may_lead_back() || self.channels.has_granted()
+    }
+
+    /// Whether settings may have been reset that the session began with, but the server connection did not.
     pub fn may_lead_back(&self) -> bool {
         self.touched.as_deref().is_some_and(|touched| touched.may_lead_back_to(&self.first))
     }
@@ -215,7 +228,7 @@ impl SessionState {
         let pins = if is_news { self.pins } else { Effects::NONE };
         let pins = pins.intersection(Question::pins());
         // Whoever stays with the connection in any case is asked when that is over.
-        let stays = pins != self.pins && !self.may_lead_back();
+        let stays = pins != self.pins && !self.must_be_asked();
         if stays || (self.touched.is_none() && pins.is_empty() && !asks_for_all) {
             return None;
         }
@@ -223,7 +236,11 @@ impl SessionState {
         if asks_for_all {
             self.routine = Routine::Asked;
         }
-        let question = Question::new(names.unwrap_or_default(), pins, asks_for_all);
+        let mut question = Question::new(names.unwrap_or_default(), pins, asks_for_all);
+        if pins.contains(Effect::Listen) {
+            self.channels.ask();
+            question.unlistens = self.shares_listener() && pins == self.pins;
+        }
         (!question.is_empty()).then_some(question)
     }
 
@@ -240,7 +257,7 @@ impl SessionState {
             return None;
         };
         self.unanswered = 0;
-        let Answer { values, unasked, pins_gone, is_own_user } = answer;
+        let Answer { values, unasked, channels, pins_gone, is_own_user } = answer;
         let mut settings = Settings::clone(&self.settings);
         for (name, value) in values {
             // A SET LOCAL behind a RESET makes PostgreSQL say that the session has set what it began with.
@@ -253,6 +270,12 @@ impl SessionState {
             match value.filter(|_| !is_first) {
                 Some(value) => settings.set(name, value),
                 None => settings.remove(name),
+            }
+        }
+        if let Some(channels) = channels {
+            self.channels.list(&channels);
+            if pins_gone.contains(Effect::Listen) {
+                self.channels.nothing_is_local();
             }
         }
         // What was sent behind the question it says nothing of.
@@ -298,7 +321,13 @@ impl SessionState {
         self.may_be_gone = true;
         if self.unanswered >= QUESTIONS_MAX || !is_kept {
             self.pin(Effect::Unknown.into());
+            self.channels.give_up();
         }
+    }
+
+    /// Whether the client may listen by way of the shared listener.
+    pub fn shares_listener(&self) -> bool {
+        self.policy.shares_listener && !self.channels.is_local()
     }
 
     /// Whether the connection stays with the client after a routine.
@@ -318,7 +347,11 @@ mod tests {
 
     #[test]
     fn nobody_is_asked_for_ever() {
-        let policy = SessionPolicy { after_unknown: AfterUnknown::Reset, keep_sequences: false };
+        let policy = SessionPolicy {
+            after_unknown: AfterUnknown::Reset,
+            keep_sequences: false,
+            ..SessionPolicy::default()
+        };
         let first: Settings = [(&b"application_name"[..], &b"me"[..])].into_iter().collect();
         let mut session = SessionState::new(policy, Rc::new(first));
         let reset = SettingChange { what: Changed::All, may_reset: true, is_local: false };

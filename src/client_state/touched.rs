@@ -48,6 +48,11 @@ impl Touched {
         self.names.contains_key(name)
     }
 
+    /// Whether this one may have another value than `before`.
+    pub(super) fn concerns(&self, name: &[u8], before: &Settings) -> bool {
+        self.has(name) || (self.all && before.get(name).is_some())
+    }
+
     /// All that were set may be as they were at first.
     pub(super) fn add_all(&mut self) {
         self.all = true;

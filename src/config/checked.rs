@@ -96,6 +96,8 @@ pub struct Limits {
     pub statement_bytes: usize,
     /// Replies that one server connection may owe before the client is read no further.
     pub pipeline_depth: usize,
+    /// Notifications that wait for a client may take so many bytes.
+    pub notification_bytes: usize,
     /// Longest time with an open transaction and no message from the client; `None`: no limit.
     pub idle_transaction: Option<Duration>,
     /// Distinct startup settings remembered per pool (their ParameterStatus values).
@@ -185,18 +187,33 @@ pub struct PoolSettings {
 }
 
 /// What is done about session state that can't be carried from one server connection to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionPolicy {
     /// After a routine whose effects nobody knows.
     pub after_unknown: AfterUnknown,
     /// Whether a client that may have taken values of sequences keeps its server connection.
     pub keep_sequences: bool,
+    /// Whether clients listen by way of one connection for all.
+    pub shares_listener: bool,
+    /// When that connection is lost.
+    pub lost_listener: LostListener,
+}
+
+/// What becomes of the clients that listen when the shared listener's connection is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LostListener {
+    /// They listen on by way of another one; what was sent in between is lost.
+    #[default]
+    Relisten,
+    /// Their sessions end.
+    Disconnect,
 }
 
 /// What is done when a routine has run whose effects on the session nobody knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum AfterUnknown {
     /// The server connection is reset before its next loan: what the routine did is lost.
+    #[default]
     Reset,
     /// The same, but settings that PostgreSQL lists are the client's from then on.
     Keep,

@@ -59,6 +59,8 @@ const COUNT_MAX: i64 = 1_000_000;
 
 pub(super) const AFTER_UNKNOWN: &[&str] = &["reset", "keep", "pin"];
 
+pub(super) const LOST_LISTENER: &[&str] = &["relisten", "disconnect"];
+
 pub(super) const POOL_MODES: &[&str] = &["transaction", "session", "statement"];
 
 /// The sections that appear once.
@@ -179,6 +181,12 @@ const LIMITS: Section = Section {
             "Replies that a client may be owed before it is read no further.",
         ),
         key(
+            "notification_bytes",
+            Kind::Size,
+            "\"16MiB\"",
+            "Notifications of the shared listener that a client hasn't taken yet may be so long together; with more its session ends (53400).",
+        ),
+        key(
             "idle_transaction",
             Kind::DurationOrOff,
             "\"off\"",
@@ -270,6 +278,18 @@ const POOL: Section = Section {
             Kind::Flag,
             "false",
             "In the modes that change server connections: a client that may have taken values of sequences (by INSERT, nextval() and whatever else writes) keeps its server connection, so that currval() and lastval() find them in later transactions too. Without it they are PostgreSQL's 55000 wherever they could be another client's.",
+        ),
+        key(
+            "share_listener",
+            Kind::Flag,
+            "true",
+            "In the modes that change server connections: whether clients listen for notifications by way of one further server connection for each database. Without it a client that listens keeps its server connection.",
+        ),
+        key(
+            "lost_listener",
+            Kind::Choice(LOST_LISTENER),
+            "\"relisten\"",
+            "When that connection is lost, its clients listen by way of another one (`relisten`), and what was sent in between is lost; or their sessions end (`disconnect`, 57P01), so that they know.",
         ),
     ],
 };

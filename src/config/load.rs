@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::checked::{
     Address, AfterUnknown, Auth, AuthMethod, Config, Database, Databases, Limits, Log, LogLevel,
-    Net, PoolMode, PoolSettings, Prepared, Secret, SessionPolicy, User,
+    LostListener, Net, PoolMode, PoolSettings, Prepared, Secret, SessionPolicy, User,
 };
 use super::fault::Faults;
 use super::keys::{self, Key, Kind, Section};
@@ -147,6 +147,7 @@ impl<'a> Reader<'a> {
                 login_timeout: self.duration(&limits, "login_timeout"),
                 statement_bytes: self.size(&limits, "statement_bytes"),
                 pipeline_depth: self.count(&limits, "pipeline_depth"),
+                notification_bytes: self.size(&limits, "notification_bytes"),
                 idle_transaction: self.duration_or_off(&limits, "idle_transaction"),
                 startup_variants: self.count(&limits, "startup_variants"),
             },
@@ -380,6 +381,10 @@ impl<'a> Reader<'a> {
                     &self.text(scope, "after_unknown").unwrap_or_default(),
                 ),
                 keep_sequences: self.flag(scope, "keep_sequences"),
+                shares_listener: self.flag(scope, "share_listener"),
+                lost_listener: lost_listener(
+                    &self.text(scope, "lost_listener").unwrap_or_default(),
+                ),
             },
         }
     }
@@ -600,6 +605,13 @@ fn after_unknown(name: &str) -> AfterUnknown {
         "keep" => AfterUnknown::Keep,
         "pin" => AfterUnknown::Pin,
         _ => AfterUnknown::Reset,
+    }
+}
+
+fn lost_listener(name: &str) -> LostListener {
+    match name {
+        "disconnect" => LostListener::Disconnect,
+        _ => LostListener::Relisten,
     }
 }
 

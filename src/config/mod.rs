@@ -16,7 +16,7 @@ mod written;
 
 pub use checked::{
     Address, AfterUnknown, Auth, AuthMethod, Config, Database, Databases, Limits, Log, LogLevel,
-    Net, PoolMode, PoolSettings, Prepared, Secret, SessionPolicy, User,
+    LostListener, Net, PoolMode, PoolSettings, Prepared, Secret, SessionPolicy, User,
 };
 pub use fault::Faults;
 pub use load::{Loaded, Source, load};

@@ -326,6 +326,11 @@ impl Ledger {
         self.queue.iter().any(makes)
     }
 
+    /// Whether the client has asked for what is answered next.
+    pub fn is_clients_turn(&self) -> bool {
+        self.front().is_some_and(|(_, asker)| asker == Asker::Client)
+    }
+
     /// What the message in front would do.
     pub fn front_deed(&self) -> Option<&Deed> {
         self.queue.front().map(|entry| &entry.deed)

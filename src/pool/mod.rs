@@ -18,6 +18,7 @@ mod exchange;
 mod key;
 mod lease;
 mod ledger;
+pub mod listen;
 mod overlay;
 #[expect(clippy::module_inception, reason = "the pool is this module's one concept")]
 mod pool;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::key::{PoolKey, Target};
+use super::listen::{HubMail, Listeners, SharedHubs};
 use super::pool::Pool;
 use super::quota::{PoolMail, SharedPools};
 use super::statements::{Catalog, Statements};
@@ -19,6 +20,8 @@ use crate::ids::WorkerId;
 #[derive(Debug)]
 pub struct Pools {
     common: Rc<Common>,
+    /// What the sessions listen to.
+    pub listeners: Rc<Listeners>,
     by_key: RefCell<HashMap<PoolKey, Rc<Pool>>>,
 }
 
@@ -56,6 +59,7 @@ impl Pools {
     pub fn new(
         worker: WorkerId,
         shared: Arc<SharedPools>,
+        hubs: Arc<SharedHubs>,
         config: &Config,
         epoch: Instant,
     ) -> Self {
@@ -70,7 +74,9 @@ impl Pools {
             epoch,
             is_closing: Cell::new(false),
         };
-        Self { common: Rc::new(common), by_key: RefCell::default() }
+        let bytes_max = config.limits.notification_bytes;
+        let listeners = Listeners::new(worker, hubs, Arc::clone(&common.net), bytes_max);
+        Self { common: Rc::new(common), listeners: Rc::new(listeners), by_key: RefCell::default() }
     }
 
     /// The pool for a target; made at its first use.
@@ -116,6 +122,11 @@ impl Pools {
                 }
             }
         }
+    }
+
+    /// Mail from a hub.
+    pub fn hear(&self, mail: HubMail) {
+        self.listeners.receive(mail);
     }
 
     /// The proxy shuts down: nothing is kept from now on.

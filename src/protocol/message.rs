@@ -143,6 +143,13 @@ pub fn parameter_status(body: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((reader.string()?, reader.string()?))
 }
 
+/// The channel of a NotificationResponse.
+pub fn notification_channel(body: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(body);
+    reader.int32()?;
+    reader.string()
+}
+
 /// Process ID and cancel key of a BackendKeyData.
 pub fn backend_key(body: &[u8]) -> Option<(i32, &[u8])> {
     let mut reader = Reader::new(body);

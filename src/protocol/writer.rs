@@ -124,6 +124,20 @@ pub fn query(out: &mut Vec<u8>, text: impl AsRef<[u8]>) {
     put_frame(out, b'Q', |out| put_string(out, text.as_ref()));
 }
 
+/// A name as SQL has it, in double quotes.
+pub fn quoted(name: &[u8]) -> Vec<u8> {
+    let mut sql = Vec::with_capacity(name.len() + 2);
+    sql.push(b'"');
+    for byte in name {
+        if *byte == b'"' {
+            sql.push(b'"');
+        }
+        sql.push(*byte);
+    }
+    sql.push(b'"');
+    sql
+}
+
 /// Close of the unnamed statement.
 pub const CLOSE_UNNAMED: &[u8] = b"C\0\0\0\x06S\0";
 

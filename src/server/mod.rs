@@ -30,6 +30,7 @@ use crate::config::Config;
 use crate::ids::WorkerId;
 use crate::net::bind;
 use crate::pool::SharedPools;
+use crate::pool::listen::SharedHubs;
 use crate::session::CancelRouter;
 use acceptor::Door;
 use worker::{Control, Load, Mailbox, Shared, Worker};
@@ -88,21 +89,24 @@ fn start_workers(
 ) -> io::Result<Vec<Worker>> {
     let (pool_boxes, pool_mail): (Vec<_>, Vec<_>) =
         (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
+    let (hub_boxes, hub_mail): (Vec<_>, Vec<_>) =
+        (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
     let (cancel_boxes, cancel_mail): (Vec<_>, Vec<_>) =
         (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
     let shared = Shared {
         config: Arc::clone(config),
         credentials: Arc::clone(credentials),
         pools: Arc::new(SharedPools::new(pool_boxes)),
+        hubs: Arc::new(SharedHubs::new(hub_boxes)),
         cancels: Arc::new(CancelRouter::new(cancel_boxes)),
         clients: Arc::clone(clients),
         epoch: Instant::now(),
     };
     (0..config.workers)
-        .zip(pool_mail.into_iter().zip(cancel_mail))
-        .map(|(number, (pools, cancels))| {
+        .zip(pool_mail.into_iter().zip(hub_mail).zip(cancel_mail))
+        .map(|(number, ((pools, hubs), cancels))| {
             let (sender, control) = mpsc::unbounded_channel();
-            let mailbox = Mailbox { control, pools, cancels };
+            let mailbox = Mailbox { control, pools, hubs, cancels };
             Worker::start(WorkerId(number), shared.clone(), mailbox, sender, Load::default())
         })
         .collect()

@@ -17,6 +17,7 @@ use super::acceptor::{Acceptor, Arrival, Door};
 use crate::auth::Credentials;
 use crate::config::Config;
 use crate::ids::WorkerId;
+use crate::pool::listen::{HubMail, SharedHubs};
 use crate::pool::{PoolMail, Pools, SharedPools};
 use crate::session::{self, CancelMail, CancelRouter, Context};
 
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub(super) config: Arc<Config>,
     pub(super) credentials: Arc<Credentials>,
     pub(super) pools: Arc<SharedPools>,
+    pub(super) hubs: Arc<SharedHubs>,
     pub(super) cancels: Arc<CancelRouter>,
     /// Clients of all workers.
     pub(super) clients: Arc<AtomicUsize>,
@@ -54,6 +56,7 @@ pub(super) enum Control {
 pub(super) struct Mailbox {
     pub(super) control: UnboundedReceiver<Control>,
     pub(super) pools: UnboundedReceiver<PoolMail>,
+    pub(super) hubs: UnboundedReceiver<HubMail>,
     pub(super) cancels: UnboundedReceiver<CancelMail>,
 }
 
@@ -115,8 +118,8 @@ impl Worker {
 }
 
 async fn run(id: WorkerId, shared: Shared, mut mailbox: Mailbox) {
-    let Shared { config, credentials, pools, cancels, clients, epoch } = shared;
-    let pools = Rc::new(Pools::new(id, pools, &config, epoch));
+    let Shared { config, credentials, pools, hubs, cancels, clients, epoch } = shared;
+    let pools = Rc::new(Pools::new(id, pools, hubs, &config, epoch));
     let context =
         Rc::new(Context::new(id, config, credentials, Rc::clone(&pools), cancels, clients));
     let mut acceptor = None;
@@ -137,6 +140,12 @@ async fn run(id: WorkerId, shared: Shared, mut mailbox: Mailbox) {
             },
             arrival = Acceptor::next(acceptor.as_ref()) => welcome(arrival, &context),
             Some(mail) = mailbox.pools.recv() => pools.receive(mail),
+            Some(mail) = mailbox.hubs.recv() => {
+                pools.hear(mail);
+                while let Ok(mail) = mailbox.hubs.try_recv() {
+                    pools.hear(mail);
+                }
+            }
             Some(mail) = mailbox.cancels.recv() => {
                 tokio::task::spawn_local(Rc::clone(&context).carry_out(mail));
             }

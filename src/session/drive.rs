@@ -16,6 +16,7 @@ use super::handle::{CancelTarget, Registered, Signal};
 use crate::client_state::{ClientState, Definition};
 use crate::config::PoolMode;
 use crate::net::{CHUNK_BYTES, Stream};
+use crate::pool::listen::Subscription;
 use crate::pool::{Inquiry, Lease, Overlay, Pool, Repeat, Variant};
 use crate::protocol::{FrameError, LocalError, SqlState, TransactionStatus, writer};
 use crate::strategy::relay::{
@@ -52,6 +53,10 @@ pub(super) struct Session {
     /// For the server, in front of the client's first message on this lease.
     pub(super) preface: Vec<u8>,
     pub(super) input: Input,
+    /// What the client listens to by way of the shared listener.
+    pub(super) subscription: Option<Box<Subscription>>,
+    /// What the server has said and what waits for the shared listener may be dealt with now.
+    pub(super) is_server_heard: bool,
 }
 
 /// Whether more comes from the client.
@@ -105,6 +110,8 @@ impl Session {
             to_server: Vec::new(),
             preface: Vec::new(),
             input: Input::Open,
+            subscription: None,
+            is_server_heard: false,
         }
     }
 
@@ -126,6 +133,9 @@ impl Session {
     /// Moves what can be moved. Cancel safe: everything is in `self`.
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<Turn> {
         self.handle.watch(cx.waker());
+        if let Some(subscription) = &self.subscription {
+            subscription.watch(cx.waker());
+        }
         for _ in 0..STEPS_MAX {
             match self.step(cx) {
                 ControlFlow::Continue(true) => {}
@@ -139,12 +149,14 @@ impl Session {
 
     fn step(&mut self, cx: &mut TaskContext<'_>) -> Flow {
         self.obey()?;
+        let heard = self.hear()?;
         let flushed = self.flush_to_client(cx)?;
         let answered = self.pump_server(cx)?;
         let asked = self.pump_client(cx)?;
         // The usual end of a transaction: the server connection is gone, and the client has not spoken yet.
-        let is_over = self.lease.is_none() && self.to_client.is_empty();
-        ControlFlow::Continue(flushed || asked || (answered && !is_over))
+        let is_over =
+            self.lease.is_none() && self.to_client.is_empty() && self.subscription.is_none();
+        ControlFlow::Continue(heard || flushed || asked || (answered && !is_over))
     }
 
     /// Does what the session was told from outside.
@@ -253,7 +265,14 @@ impl Session {
                 Poll::Pending => {}
             }
         }
-        if !self.to_client.is_empty() || lease.server.stream.is_awaited(cx) {
+        if !self.to_client.is_empty() {
+            return ControlFlow::Continue(moved);
+        }
+        if self.is_server_heard {
+            let held = std::mem::take(&mut lease.server.held);
+            return self.on_server_chunk(cx, &held).map_continue(|()| true);
+        }
+        if self.state.session.channels.is_hearing() || lease.server.stream.is_awaited(cx) {
             return ControlFlow::Continue(moved);
         }
         let held = std::mem::take(&mut lease.server.held);
@@ -305,7 +324,13 @@ impl Session {
         let is_clean = lease.server.exchange.ledger.is_clean();
         let repeat = lease.server.exchange.attempt.take_repeat_if(is_clean);
         let is_settled = ready.is_some() && lease.server.exchange.is_settled();
+        if std::mem::take(&mut self.is_server_heard) {
+            // A ReadyForQuery comes first.
+            let notifications = self.notifications();
+            splice.insert_in_front(&notifications);
+        }
         self.send_to_client(cx, splice.bytes())?;
+        self.ask_what_was_sent();
         if let Some(lease) = &self.lease
             && (lease.server.actual.is_none()
                 || !matches!(lease.server.exchange.inquiry, Inquiry::None))
@@ -347,6 +372,7 @@ impl Session {
             return ControlFlow::Continue(true);
         };
         let repeat = lease.server.exchange.attempt.take_repeat_if(true);
+        self.is_server_heard = false;
         self.handle.target.replace(CancelTarget::Nothing);
         self.handle.idle_in_transaction_since.set(None);
         self.to_server.clear();
@@ -460,6 +486,13 @@ impl Session {
             at += taken.bytes;
             let flow = match taken.stop {
                 Stop::More | Stop::Full => ControlFlow::Continue(()),
+                Stop::NeedListener => {
+                    self.want_channels();
+                    if let Some(subscription) = &self.subscription {
+                        subscription.watch(cx.waker());
+                    }
+                    ControlFlow::Continue(())
+                }
                 // Nothing counts after these.
                 Stop::Terminate => return (chunk.len(), self.read_no_more(Input::Terminated)),
                 Stop::Violation(fault) => {
@@ -512,7 +545,7 @@ impl Session {
             let ledger = &lease.server.exchange.ledger;
             ledger.is_answer_coming() && !ledger.is_copy_in()
         });
-        if is_owed || !self.to_client.is_empty() {
+        if is_owed || !self.to_client.is_empty() || self.awaits_listener() {
             return ControlFlow::Continue(false);
         }
         ControlFlow::Break(Turn::End(match self.input {

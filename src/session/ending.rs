@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 use super::drive::{Session, transaction_block_refused};
+use crate::pool::listen::Trouble;
 use crate::protocol::{FrameError, LocalError, SqlState};
 
 /// A client that does not take its last words in this time does not get them.
@@ -35,6 +36,8 @@ pub enum End {
     },
     /// The server connection was lost with something of the client's on it.
     ServerLost,
+    /// What the client listens to can't be told.
+    Unheard(Trouble),
     /// A transaction block in statement mode.
     TransactionBlock,
     /// A transaction was idle for too long.
@@ -55,6 +58,7 @@ impl End {
             Self::Violation(fault) => format!("protocol violation: {fault}"),
             Self::NotApplied { message, .. } => format!("settings not applied: {message}"),
             Self::ServerLost => "server connection lost".to_owned(),
+            Self::Unheard(trouble) => format!("notifications: {trouble:?}"),
             Self::TransactionBlock => "transaction block in statement mode".to_owned(),
             Self::IdleInTransaction => "idle in transaction for too long".to_owned(),
             Self::ShuttingDown => "shutting down".to_owned(),
@@ -75,6 +79,21 @@ impl End {
                         "The settings of this session could not be applied to a server connection.",
                     )
                     .hint("What they name (a role, perhaps) may have been dropped."),
+            ),
+            Self::Unheard(Trouble::Lost) => Some(
+                LocalError::fatal(
+                    SqlState::ADMIN_SHUTDOWN,
+                    "terminating connection because notifications may have been lost",
+                )
+                .detail("The server connection that the proxy listens on was lost.")
+                .hint("With pool.lost_listener = \"relisten\" sessions go on."),
+            ),
+            Self::Unheard(Trouble::Overflow) => Some(
+                LocalError::fatal(
+                    SqlState::CONFIGURATION_LIMIT,
+                    "terminating connection because too many notifications wait for it",
+                )
+                .hint("Read them sooner, or raise limits.notification_bytes."),
             ),
             Self::TransactionBlock => Some(transaction_block_refused()),
             Self::IdleInTransaction => Some(

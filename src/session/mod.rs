@@ -18,6 +18,7 @@ mod context;
 mod drive;
 mod ending;
 mod handle;
+mod listen;
 mod loan;
 mod login;
 mod replication;

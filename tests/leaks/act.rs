@@ -2,6 +2,7 @@
 
 use crate::pair::Request;
 use crate::random::Random;
+use crate::view;
 
 /// Functions that leave things behind.
 pub(crate) const SCHEMA: &str = "
@@ -74,7 +75,8 @@ impl Act {
             0..10 if !is_pinned => author.routine(),
             10..21 if may_pin => author.pin(),
             21..28 => author.unpin(),
-            28..48 => author.transaction(),
+            28..45 => author.transaction(),
+            45..48 => author.channels(),
             48..55 => author.leads_back(),
             _ => author.settings(),
         }
@@ -173,8 +175,9 @@ impl Author<'_> {
     fn transaction(&mut self) -> Act {
         let mut requests = vec![Request::Query("begin".to_owned())];
         let mut in_savepoint = false;
+        let mut unlistens = false;
         for _ in 0..self.random.between(1, 4) {
-            let request = match self.random.below(8) {
+            let request = match self.random.below(10) {
                 0..4 => {
                     let sql = self.set();
                     self.request(sql)
@@ -186,9 +189,19 @@ impl Author<'_> {
                         .replace("local session", "session");
                     Request::Query(sql)
                 }
-                5 => {
+                // An UNLISTEN and a savepoint that is rolled back: a limit, see docs/sessions.md.
+                5 if !unlistens => {
                     in_savepoint = true;
                     Request::Query("savepoint s".to_owned())
+                }
+                7 => {
+                    let sql = self.channel("listen");
+                    self.request(sql)
+                }
+                8 if !in_savepoint => {
+                    unlistens = true;
+                    let sql = self.channel("unlisten");
+                    self.request(sql)
                 }
                 6 if in_savepoint => Request::Query("rollback to s".to_owned()),
                 6 => Request::Query("reset all".to_owned()),
@@ -204,6 +217,25 @@ impl Author<'_> {
             requests = vec![Request::Query(all.join("\n; "))];
         }
         Self::act(Kind::Settings, requests)
+    }
+
+    /// What it listens on.
+    fn channels(&mut self) -> Act {
+        let sql = match self.random.below(7) {
+            0..3 => self.channel("listen"),
+            3 => self.channel("unlisten"),
+            4 => "unlisten *".to_owned(),
+            5 => format!("{}; {}", self.channel("listen"), self.channel("unlisten")),
+            _ => format!("{}; {}", self.channel("unlisten"), self.channel("listen")),
+        };
+        let is_simple = sql.contains(';');
+        let request = if is_simple { Request::Query(sql) } else { self.request(sql) };
+        Self::act(Kind::Settings, vec![request])
+    }
+
+    fn channel(&mut self, verb: &str) -> String {
+        let name = view::CHANNELS[self.random.below(view::CHANNELS.len())];
+        format!("{verb} {name}_{}", self.client)
     }
 
     fn routine(&mut self) -> Act {
@@ -246,12 +278,11 @@ impl Author<'_> {
             format!("create temp table if not exists of_{client} (a int)"),
             format!("select pg_advisory_lock({})", 100 + client),
             format!("select pg_try_advisory_lock_shared({})", 200 + client),
-            format!("listen news_{client}"),
             format!("begin; declare of_{client} cursor with hold for select 1; commit"),
             format!("prepare of_{client} as select 1"),
             "set session authorization hunted".to_owned(),
             format!("create temp table also_of_{client} as select 1 as a"),
-        ][self.random.below(8)]
+        ][self.random.below(7)]
         .clone();
         let is_simple = sql.starts_with("begin") || sql.starts_with("prepare");
         let again: Vec<_> =

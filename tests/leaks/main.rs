@@ -41,11 +41,6 @@ fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// What a client says that it is.
-fn name(client: usize) -> String {
-    format!("client {client}")
-}
-
 #[test]
 fn nothing_leaks_and_nothing_is_lost() {
     let steps = from_environment("PGSTEWARD_LEAK_STEPS", 1200);
@@ -85,8 +80,7 @@ impl World {
         let probes =
             (0..POOL_SIZE).map(|_| Wire::login(proxy.port(), "hunter", pair::PROXIED)).collect();
         let direct = postgres.port();
-        let pairs =
-            (0..CLIENTS).map(|number| Pair::new(direct, proxy.port(), &name(number))).collect();
+        let pairs = (0..CLIENTS).map(|client| Pair::new(direct, proxy.port(), client)).collect();
         Self { proxy, direct, pairs, probes, log: Vec::new() }
     }
 
@@ -97,7 +91,7 @@ impl World {
         let may_pin = pinned < PINNED_MAX || is_pinned;
         if random.percent(3) {
             self.note(format!("{step}: client {client} leaves"));
-            let pair = Pair::new(self.direct, self.proxy.port(), &name(client));
+            let pair = Pair::new(self.direct, self.proxy.port(), client);
             std::mem::replace(&mut self.pairs[client], pair).leave(random.percent(50));
         } else {
             let act = Act::random(random, client, may_pin, is_pinned);

@@ -16,6 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 COPY = ROOT / "target/mutants/tree"
 
 SESSION = "src/client_state/session.rs"
+QUESTION = "src/client_state/question.rs"
+CHANNELS = "src/client_state/channels.rs"
 TOUCHED = "src/client_state/touched.rs"
 CLEANUP = "src/pool/cleanup.rs"
 LOAN = "src/session/loan.rs"
@@ -51,8 +53,11 @@ MUTATIONS = [
     ("another session user is not noticed", SESSION, "if !is_own_user || ", "if "),
     ("what was noted behind a question is forgotten", SESSION,
      ".filter(|effect| !self.news.contains(*effect))", ""),
-    ("all pins are taken for gone", "src/client_state/question.rs", 'if columns.next()? == Some(b"f") {',
-     "if columns.next()?.is_some() {"),
+    ("all pins are taken for gone", QUESTION, '_ => column == Some(b"f"),', "_ => column.is_some(),"),
+    ("server connections go on listening", QUESTION, 'sql.push_str("; UNLISTEN *");', ""),
+    ("a LISTEN that is undone is not", CHANNELS, "listed.iter().any(|listed| **listed == **name)",
+     "{ let _ = listed; name.len() < 1000 }"),
+    ("an UNLISTEN is not thought of", CHANNELS, "self.by_name.remove(&*name);", "let _ = name;"),
     ("SQL's prepared statements keep nothing", "src/strategy/relay/statements/query.rs",
      "Some(NameUse::Prepare(name)) => self.state.own.add(&name),", "Some(NameUse::Prepare(_)) => {}"),
     ("a routine is not undone", SESSION, "std::mem::take(&mut self.routine) != Routine::None",

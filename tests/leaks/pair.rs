@@ -10,6 +10,7 @@ pub(crate) const DIRECT: &str = "hunt_direct";
 pub(crate) const PROXIED: &str = "hunt_proxied";
 
 pub(crate) struct Pair {
+    client: usize,
     direct: Wire,
     proxied: Wire,
     /// It has done what may keep its server connection.
@@ -17,10 +18,12 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn new(direct: u16, proxied: u16, name: &str) -> Self {
+    pub(crate) fn new(direct: u16, proxied: u16, client: usize) -> Self {
+        let name = format!("client {client}");
         Self {
-            direct: log_in(direct, DIRECT, name),
-            proxied: log_in(proxied, PROXIED, name),
+            client,
+            direct: log_in(direct, DIRECT, &name),
+            proxied: log_in(proxied, PROXIED, &name),
             may_be_pinned: false,
         }
     }
@@ -45,7 +48,8 @@ impl Pair {
     }
 
     pub(crate) fn views(&mut self) -> (String, String) {
-        (view::own(&mut self.direct), view::own(&mut self.proxied))
+        let client = self.client;
+        (view::own(&mut self.direct, client), view::own(&mut self.proxied, client))
     }
 
     pub(crate) fn leave(mut self, politely: bool) {

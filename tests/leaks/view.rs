@@ -26,9 +26,17 @@ fn sql() -> String {
     )
 }
 
-/// A client's own view.
-pub(crate) fn own(wire: &mut Wire) -> String {
-    wire.query(&sql()).without_async().ok().value()
+/// Channels that a client may listen on: its number follows.
+pub(crate) const CHANNELS: [&str; 2] = ["news", "olds"];
+
+/// A client's own view, and what it is told of what it sends to its channels.
+pub(crate) fn own(wire: &mut Wire, client: usize) -> String {
+    let view = wire.query(&sql()).without_async().ok().value();
+    let notify = CHANNELS.map(|name| format!("notify {name}_{client}"));
+    let reply = wire.query(&notify.join("; ")).ok();
+    // A process ID comes first.
+    let told = reply.all(b'A').map(|frame| String::from_utf8_lossy(&frame.body[4..]).into_owned());
+    format!("{view}, told {:?}", told.collect::<Vec<_>>())
 }
 
 /// That of somebody who is in a transaction of its own from then on.

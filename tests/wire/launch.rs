@@ -90,7 +90,8 @@ impl Role {
     fn activity(&self, what: &str) -> Vec<String> {
         let sql = format!(
             "select {what} from pg_stat_activity where usename = '{}' \
-             and backend_type = 'client backend' order by backend_start",
+             and backend_type = 'client backend' and application_name <> 'pgsteward listener' \
+             order by backend_start",
             self.0
         );
         Postgres::shared().wire().query(&sql).ok().rows()

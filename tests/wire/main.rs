@@ -11,6 +11,7 @@
 mod support;
 
 mod launch;
+mod listen;
 mod twin;
 
 mod cancel;

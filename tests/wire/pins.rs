@@ -30,7 +30,7 @@ fn server_pid(wire: &mut Wire) -> String {
 #[track_caller]
 fn keeps(what: &str, next: Next, act: impl FnOnce(&mut Wire)) {
     let role = Role::new();
-    let proxy = launch("size=1");
+    let proxy = launch("size=1 share_listener=false");
     let mut owner = role.wire(&proxy);
     let mut other = role.wire(&proxy);
     act(&mut owner);
@@ -152,7 +152,7 @@ fn the_second_client_gets_another_connection_while_there_is_one() {
 
 #[test]
 fn clients_that_vanish_leave_nothing_either() {
-    let proxy = launch("size=1");
+    let proxy = launch("size=1 share_listener=false");
     let role = Role::new();
     let mut other = role.wire(&proxy);
     for sql in ["set work_mem = '5MB'", "begin; create temp table pinned (a int)", "listen news"] {
@@ -287,7 +287,7 @@ fn startup_settings_survive_the_cleanup() {
 
 #[test]
 fn a_connection_is_kept_no_longer_than_its_cause() {
-    let proxy = launch("size=1");
+    let proxy = launch("size=1 share_listener=false");
     let role = Role::new();
     let mut owner = role.wire(&proxy);
     let mut other = role.wire(&proxy);

@@ -322,7 +322,7 @@ fn state_that_could_leak_keeps_the_connection_and_is_discarded() {
         "select pg_advisory_lock(4711)",
         "declare c cursor with hold for select 1",
     ];
-    let proxy = launch("size=2");
+    let proxy = launch("size=2 share_listener=false");
     for leak in leaks {
         for by_extended in [false, true] {
             let role = Role::new();

@@ -493,6 +493,23 @@ fn values_of_sequences_are_nobody_elses() {
 }
 
 #[test]
+fn values_of_sequences_that_a_kept_client_takes_are_nobody_elses() {
+    let proxy = launch("size=1");
+    let role = Role::new();
+    let name = format!("values_{}", role.name());
+    Postgres::shared().psql(&format!("create table {name} (id serial)"));
+    let (mut one, mut other) = (role.wire(&proxy), role.wire(&proxy));
+    // What it prepares while it keeps the connection is that connection's.
+    one.query("select pg_advisory_lock(77)").ok();
+    let insert = format!("insert into {name} default values");
+    one.ask(&[parse("s", &insert, &[]), sync()].concat()).ok();
+    one.ask(&[bind("", "s", &[]), execute("", 0), close(b'S', "s"), sync()].concat()).ok();
+    one.query("select pg_advisory_unlock(77)").ok();
+    assert_eq!(other.query("select lastval()").sqlstate().as_deref(), Some("55000"));
+    Postgres::shared().psql(&format!("drop table {name}"));
+}
+
+#[test]
 fn values_of_sequences_can_be_kept() {
     let proxy = launch("size=1 keep_sequences=true");
     let role = Role::new();

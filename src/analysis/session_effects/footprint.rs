@@ -60,6 +60,10 @@ pub enum Mark {
     ReadsValues,
     /// It looks at the list of prepared statements.
     ListsPrepared,
+    /// It may send notifications.
+    Notifies,
+    /// It looks at the list of channels that the session listens on.
+    ListsChannels,
 }
 
 /// A set of [`Mark`]s.
@@ -73,6 +77,23 @@ pub struct Footprint {
     pub effects: Effects,
     /// All else.
     pub marks: Marks,
+}
+
+// === impl Footprint ===
+
+impl Footprint {
+    /// Whether something has to be done, or remembered, each time that the statement runs.
+    pub fn matters_when_run(self) -> bool {
+        const MARKS: Marks = Marks(0)
+            .with(Mark::LocalSetting)
+            .with(Mark::Ddl)
+            .with(Mark::Release)
+            .with(Mark::TakesValues)
+            .with(Mark::ReadsValues)
+            .with(Mark::Notifies)
+            .with(Mark::ListsChannels);
+        !self.effects.is_empty() || self.marks.0 & MARKS.0 != 0
+    }
 }
 
 // === impl Effect ===
@@ -155,8 +176,14 @@ impl Marks {
         Marks(self.0 & !(1 << mark as u8))
     }
 
+    /// With one more.
+    #[must_use]
+    pub const fn with(self, mark: Mark) -> Marks {
+        Marks(self.0 | (1 << mark as u8))
+    }
+
     pub(super) fn add(&mut self, mark: Mark) {
-        self.0 |= 1 << mark as u8;
+        *self = self.with(mark);
     }
 }
 

@@ -45,6 +45,12 @@ pub(super) const TAKING_VALUES: &[&[u8]] = &[b"nextval", b"setval"];
 /// Functions that ask for values that were taken.
 pub(super) const READING_VALUES: &[&[u8]] = &[b"currval", b"lastval"];
 
+/// Functions that send notifications.
+pub(super) const NOTIFYING: &[&[u8]] = &[b"pg_notify"];
+
+/// Functions that list the channels that the session listens on.
+pub(super) const LISTING_CHANNELS: &[&[u8]] = &[b"pg_listening_channels"];
+
 /// Names of all functions of schema pg_catalog in PostgreSQL 15, 17 and 18:
 /// `SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace`.
 const BUILT_IN: &str = include_str!("builtin_functions.txt");
@@ -131,7 +137,8 @@ static HARMLESS: LazyLock<HashMap<&'static [u8], bool, foldhash::fast::FixedStat
         let keywords = KEYWORDS.split_ascii_whitespace().map(|word| (word.as_bytes(), false));
         let functions = BUILT_IN.split_ascii_whitespace().map(|name| (name.as_bytes(), true));
         let mut harmless: HashMap<_, _, _> = keywords.chain(functions).collect();
-        let others = [SETTING, RELEASING, TAKING_VALUES, READING_VALUES];
+        let others =
+            [SETTING, RELEASING, TAKING_VALUES, READING_VALUES, NOTIFYING, LISTING_CHANNELS];
         for name in EFFECTS.iter().map(|(name, _)| name).chain(others.into_iter().flatten()) {
             harmless.remove(name);
         }

@@ -35,6 +35,7 @@ fn credentials(users: &[User]) -> Credentials {
             login_timeout: Duration::ZERO,
             statement_bytes: 1,
             pipeline_depth: 1,
+            notification_bytes: 0,
             idle_transaction: None,
             startup_variants: 1,
         },

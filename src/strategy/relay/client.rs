@@ -26,6 +26,9 @@ pub enum Stop {
     More,
     /// The next frame begins a request, and no server connection is held.
     NeedServer,
+    /// The next frame makes the client listen on channels that the shared listener has not granted yet:
+    /// [`Channels::wanted`](crate::client_state::Channels::wanted).
+    NeedListener,
     /// The server connection owes as many replies as it may, or one of them decides what the next frame means.
     Full,
     /// The client says good-bye.

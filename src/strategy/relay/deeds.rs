@@ -45,6 +45,7 @@ pub(super) fn ready(
         timing.statement.took(timing.arm, timing.since.elapsed());
     }
     state.is_repeating = false;
+    state.session.channels.ready(status == TransactionStatus::Idle);
     exchange.has_limited &= !exchange.ledger.is_empty();
     if let Deed::Query(drops) = deed {
         exchange.unnamed_ready = true;
@@ -91,6 +92,9 @@ pub(super) fn failed(
     let is_unread = error.code() == Some(SqlState::CHARACTER_NOT_IN_REPERTOIRE);
     exchange.timing = None;
     state.session.doubt();
+    if exchange.ledger.status() == TransactionStatus::Idle {
+        state.session.channels.failed();
+    }
     match deed {
         Deed::Define(StatementName::Unnamed, definition) if !is_unread => {
             exchange.unnamed_ready = !matches!(definition, Definition::Shared(_));

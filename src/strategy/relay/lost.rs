@@ -52,6 +52,7 @@ pub fn server_lost(state: &mut ClientState, exchange: &Exchange, why: &str) -> F
     if exchange.ledger.name_in_flight(b"") != InFlight::Settled {
         state.names.undefine(&StatementName::Unnamed);
     }
+    state.session.channels.server_lost();
     state.transaction_ended();
     Farewell::Stay(out)
 }

@@ -82,14 +82,18 @@ pub fn from_server(
             return Ok(at);
         };
         let front = rest.get(..header.bytes).unwrap_or(rest);
-        if exchange.ledger.passes(header.tag) {
+        let is_telling = header.tag == b'C' && state.session.channels.awaits_tags();
+        if exchange.ledger.passes(header.tag) && !is_telling {
             exchange.attempt.give_up();
             to_client.pass(at..at + front.len());
             exchange.body = Body::rest(true, header.bytes - front.len());
             at += front.len();
             continue;
         }
-        if !is_seen_enough(exchange, header, front) {
+        if !is_seen_enough(state, exchange, header, front) {
+            return Ok(at);
+        }
+        if header.tag == b'Z' && must_hear(state, exchange, front) {
             return Ok(at);
         }
         let reply = judge(state, exchange, header.tag, front)?;
@@ -108,9 +112,10 @@ pub fn from_server(
     }
 }
 
-fn is_seen_enough(exchange: &Exchange, header: Header, front: &[u8]) -> bool {
+fn is_seen_enough(state: &ClientState, exchange: &Exchange, header: Header, front: &[u8]) -> bool {
     let seen = match header.tag {
         b'Z' => HEADER_BYTES + 1,
+        b'A' | b'C' if !state.session.channels.is_empty() => HELD_BYTES_MAX,
         b'E' | b't' | b'T' if has_statement(exchange) => HELD_BYTES_MAX,
         b'D' if exchange.inquiry.is_open() => HELD_BYTES_MAX,
         b'E' => ERROR_SEEN_BYTES,
@@ -142,6 +147,7 @@ fn judge(
             reported(state, body);
             true
         }
+        Verdict::Forward if tag == b'A' => !is_told_otherwise(state, body),
         Verdict::Forward => true,
         Verdict::Swallow => false,
         Verdict::Done { deed, forward } => {
@@ -172,9 +178,30 @@ fn judge(
             return Ok(behind(types, reply));
         }
     };
+    if is_forwarded && tag == b'C' && state.session.channels.awaits_tags() {
+        state.session.channels.completed(body.strip_suffix(b"\0").unwrap_or(body));
+    }
     // The parameters' types of a shared statement are told with its columns: an error there may be repaired.
     let is_told = is_forwarded && !(tag == b't' && exchange.described_types.is_some());
     Ok(behind(types, if is_told { Reply::Forward } else { Reply::Swallow }))
+}
+
+/// The shared listener tells what is sent on this notification's channel.
+fn is_told_otherwise(state: &ClientState, body: &[u8]) -> bool {
+    let channel = message::notification_channel(body).unwrap_or_default();
+    state.session.channels.knows(channel)
+}
+
+/// A transaction of the client is over that may have notified the client itself: PostgreSQL tells that before it is
+/// ready. `true`: the ReadyForQuery waits for the shared listener.
+fn must_hear(state: &mut ClientState, exchange: &Exchange, front: &[u8]) -> bool {
+    let channels = &mut state.session.channels;
+    if channels.is_empty() || front.last() != Some(&b'I') || !exchange.ledger.is_clients_turn() {
+        return false;
+    }
+    let marks = state.transaction;
+    let notifies = marks.contains(Mark::Notifies) || marks.contains(Mark::TakesValues);
+    (notifies || channels.has_news) && channels.must_hear()
 }
 
 /// A parameter has changed: perhaps by something that no text shows.

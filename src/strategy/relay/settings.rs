@@ -46,10 +46,10 @@ pub fn ask(state: &mut ClientState, exchange: &mut Exchange, out: &mut Vec<u8>) 
 
 #[cold]
 fn ask_now(state: &mut ClientState, exchange: &mut Exchange, out: &mut Vec<u8>) -> bool {
-    let is_awaited = state.session.may_lead_back();
-    if !state.own.is_empty() && !is_awaited {
+    if !state.own.is_empty() && !state.session.must_be_asked() {
         return false;
     }
+    let is_awaited = state.session.may_lead_back();
     let Some(question) = state.session.question() else { return false };
     writer::query(out, question.sql());
     // A simple query drops it.

@@ -41,6 +41,13 @@ impl<'a> Splice<'a> {
         self.edit().extend_from_slice(bytes);
     }
 
+    /// They go on before anything else.
+    pub fn insert_in_front(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.edit().splice(0..0, bytes.iter().copied());
+        }
+    }
+
     /// For writing such bytes.
     pub fn edit(&mut self) -> &mut Vec<u8> {
         self.spill();

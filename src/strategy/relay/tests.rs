@@ -10,13 +10,17 @@ use proptest::prelude::*;
 use super::server::ERROR_SEEN_BYTES;
 use super::{ServerFault, Splice, Stop, from_client, from_server};
 use crate::client_state::{Body, Budget, ClientState};
-use crate::config::{AfterUnknown, Limits, PoolMode, Prepared, SessionPolicy};
+use crate::config::{AfterUnknown, Limits, LostListener, PoolMode, Prepared, SessionPolicy};
 use crate::pool::{Deed, Exchange, Owed, Statements};
 use crate::protocol::TransactionStatus;
 use crate::protocol::writer::frame;
 
-const POLICY: SessionPolicy =
-    SessionPolicy { after_unknown: AfterUnknown::Reset, keep_sequences: false };
+const POLICY: SessionPolicy = SessionPolicy {
+    after_unknown: AfterUnknown::Reset,
+    keep_sequences: false,
+    shares_listener: false,
+    lost_listener: LostListener::Relisten,
+};
 
 /// Statements of more bytes are passed on unread.
 const STATEMENT_BYTES: usize = 64;
@@ -27,6 +31,7 @@ fn limits() -> Limits {
         login_timeout: std::time::Duration::ZERO,
         statement_bytes: STATEMENT_BYTES,
         pipeline_depth: 16,
+        notification_bytes: 0,
         idle_transaction: None,
         startup_variants: 1,
     }

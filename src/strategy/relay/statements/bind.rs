@@ -21,6 +21,9 @@ impl Sending<'_, '_> {
             Place::Server => return self.use_servers(names.statement, Owed::Bind, front.body()),
             Place::Shared(statement) => statement,
         };
+        if let Some(step) = self.prepares_channels(statement.footprint, statement.text()) {
+            return step;
+        }
         let server_name = match self.supply(&statement) {
             Supply::Awaited => return self.hold(),
             Supply::Refused if self.is_portal_described_next(names.portal) => {
@@ -79,10 +82,15 @@ impl Sending<'_, '_> {
     /// A message that names what the server has under the client's own name, or nothing.
     fn use_servers(&mut self, name: &[u8], owed: Owed, bind: &[u8]) -> Step {
         if name.is_empty() {
-            if let Some(Definition::Kept(_, footprint)) = self.definition(name)
-                && self.shows_own_statements(footprint)
-            {
-                return self.hold();
+            if let Some(Definition::Kept(parse, footprint)) = self.definition(name) {
+                if self.shows_own_statements(footprint) {
+                    return self.hold();
+                }
+                if owed == Owed::Bind
+                    && let Some(step) = self.prepares_channels(footprint, text(&parse))
+                {
+                    return step;
+                }
             }
             if !self.owns_unnamed(owed) {
                 return self.hold();
@@ -96,6 +104,9 @@ impl Sending<'_, '_> {
         } else if owed == Owed::Bind
             && let Some(own) = self.state.own.statement(name)
         {
+            if let Some(step) = self.prepares_channels(own.footprint, &own.text) {
+                return step;
+            }
             self.note(own.footprint, &own.text, bind);
         }
         self.pass(owed)

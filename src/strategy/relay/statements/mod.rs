@@ -13,9 +13,10 @@
 //! What a statement does to the session is noted when it is about to run: at its Query, or at its Bind.
 //!
 //! `query.rs` and `parse.rs` say what becomes of a text, `bind.rs` what of a name, `place.rs` where statements are
-//! and how they get there.
+//! and how they get there; `channels.rs` is about LISTEN.
 
 mod bind;
+mod channels;
 mod parse;
 mod place;
 mod query;
@@ -77,6 +78,9 @@ impl Sending<'_, '_> {
         let Footprint { effects, mut marks } = footprint;
         if marks.contains(Mark::LocalSetting) && !self.changes_analysis(text, parameters) {
             marks = marks.without(Mark::LocalSetting);
+        }
+        if effects.contains(Effect::Routine) {
+            marks = marks.with(Mark::Notifies);
         }
         self.state.transaction = self.state.transaction.union(marks);
         if marks.contains(Mark::TakesValues) {

@@ -27,6 +27,7 @@ impl Sending<'_, '_> {
         if self.is_plain() || (is_held && !message::is_parse_sound(body)) {
             let text = Parse::read(body).map(|parse| parse.text).unwrap_or_default();
             let footprint = scan(front, text);
+            self.listens_unseen(footprint);
             self.note(footprint, text, b"");
             if self.names_statements(footprint) {
                 self.state.own.add_unknown();
@@ -57,7 +58,7 @@ impl Sending<'_, '_> {
             self.note_all_prepared();
             self.hand_over();
         }
-        if self.shows_own_statements(footprint) {
+        if self.shows_own_statements(footprint) || self.shows_own_channels(footprint) {
             return self.hold();
         }
         let is_shareable = !self.state.keeps_server()
@@ -149,7 +150,7 @@ impl Sending<'_, '_> {
         if let Some(statement) = shared.filter(|_| has_room) {
             return self.parse_shared(front, StatementName::new(name), &statement);
         }
-        if footprint.effects.is_empty() {
+        if !footprint.matters_when_run() {
             self.state.own.add(name);
         } else if !self.state.own.add_statement(name, footprint, text) {
             // It may be executed at any time.

@@ -18,6 +18,7 @@ impl Sending<'_, '_> {
             return self.pass(Owed::Function);
         }
         if self.is_plain() {
+            self.listens_unseen(footprint);
             if self.names_statements(footprint) {
                 self.state.own.add_unknown();
             }
@@ -26,6 +27,9 @@ impl Sending<'_, '_> {
         }
         if self.guards_prepared(footprint, text, b"") || self.shows_own_statements(footprint) {
             return self.hold();
+        }
+        if let Some(step) = self.prepares_channels(footprint, text) {
+            return step;
         }
         let Some(drops) = self.drops(text, footprint) else {
             return self.hold();
@@ -147,7 +151,7 @@ impl Sending<'_, '_> {
 
     pub(super) fn hand_over_one(&mut self, name: &[u8], statement: &Statement) {
         let footprint = statement.footprint;
-        if footprint.effects.is_empty() {
+        if !footprint.matters_when_run() {
             self.state.own.add(name);
         } else if !self.state.own.add_statement(name, footprint, statement.text()) {
             self.note(footprint, statement.text(), b"");
