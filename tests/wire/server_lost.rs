@@ -252,6 +252,9 @@ fn a_full_server_says_so_in_its_own_words() {
     let server = Postgres::start(&Options { max_connections: 5, ..Options::default() });
     server.psql("create role plain login");
     let proxy = launch_at(server.port(), "size=5");
+    let mut watcher = server.wire();
+    let count = "select count(*) from pg_stat_activity where backend_type = 'client backend'";
+    eventually("nobody else is there", SOON, || watcher.query(count).ok().value() == "1");
     let held: Vec<_> = (0..5)
         .map_while(|_| {
             let mut wire = Wire::connect(server.port());
