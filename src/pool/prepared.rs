@@ -10,12 +10,17 @@ use crate::client_state::StatementId;
 #[derive(Debug)]
 pub struct Prepared {
     statements: LruCache<StatementId, (), foldhash::fast::RandomState>,
+    /// The relay's own statement may be there, which stands in for others.
+    pub has_stand_in: bool,
 }
 
 impl Default for Prepared {
     fn default() -> Self {
         // Who adds keeps the bound: a statement leaves only when the server has closed it.
-        Self { statements: LruCache::unbounded_with_hasher(foldhash::fast::RandomState::default()) }
+        Self {
+            statements: LruCache::unbounded_with_hasher(foldhash::fast::RandomState::default()),
+            has_stand_in: false,
+        }
     }
 }
 
@@ -45,9 +50,9 @@ impl Prepared {
         self.statements.clear();
     }
 
-    /// Whether there are none.
+    /// Whether there are none, nor one of the relay's own.
     pub fn is_empty(&self) -> bool {
-        self.statements.is_empty()
+        self.statements.is_empty() && !self.has_stand_in
     }
 
     /// All of them.

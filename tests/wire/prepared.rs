@@ -433,6 +433,21 @@ fn a_text_that_comes_again_is_planned_once() {
 }
 
 #[test]
+fn the_list_of_prepared_statements_has_nothing_of_the_proxys() {
+    let proxy = launch("size=1");
+    let mut wire = proxy.wire();
+    let list = "select name from pg_prepared_statements";
+    for _ in 0..4 {
+        // As asyncpg does: what it knows of the statement decides what it binds.
+        wire.send(&[parse("", "select 1 as one", &[]), describe(b'S', ""), flush()].concat());
+        wire.until(b'T');
+        wire.ask(&[bind("", "", &[]), execute("", 0), sync()].concat()).ok();
+    }
+    assert_eq!(wire.query(list).ok().rows(), [""; 0]);
+    assert_eq!(wire.extended(list, &[]).ok().rows(), [""; 0]);
+}
+
+#[test]
 fn a_server_connection_keeps_so_many() {
     let proxy = launch("size=1 prepared.server_statements=16");
     let mut wire = proxy.wire();

@@ -156,13 +156,12 @@ impl Sending<'_, '_> {
             self.exchange.ledger.sent_by_proxy(Owed::Query, Asker::Proxy, Deed::None);
             return;
         }
-        self.close_servers(STAND_IN);
+        self.make_stand_in(FORGET_VALUES.as_bytes(), &[0, 0]);
         self.insert(|out| {
-            writer::parse(out, STAND_IN, FORGET_VALUES.as_bytes(), &[0, 0]);
             writer::bind(out, STAND_IN, STAND_IN);
             writer::execute(out, STAND_IN);
         });
-        for owed in [Owed::Parse, Owed::Bind, Owed::Execute] {
+        for owed in [Owed::Bind, Owed::Execute] {
             self.exchange.ledger.sent_by_proxy(owed, Asker::Ahead, Deed::None);
         }
     }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use super::{Place, STAND_IN, scan};
+use super::{Place, scan};
 use crate::analysis::prepared_names::{NameUse, name_use};
 use crate::analysis::session_effects::{Footprint, Mark};
 use crate::client_state::{Arm, Definition, Statement, StatementName};
@@ -223,9 +223,7 @@ impl Sending<'_, '_> {
 
     /// Any Parse of what has to be planned does.
     fn do_as_parse(&mut self) {
-        self.close_servers(STAND_IN);
-        self.insert(|out| writer::parse(out, STAND_IN, b"SELECT", &[0, 0]));
-        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
+        self.make_stand_in(b"SELECT", &[0, 0]);
     }
 
     /// Whether the client's next message is a Describe of the statement that this Parse makes.

@@ -65,10 +65,16 @@ impl Sending<'_, '_> {
     /// In a failed transaction no statement can be made but an empty one. With as many parameters as the one that
     /// it stands in for, it fails like that.
     pub(super) fn stand_in(&mut self, types: &[u8]) -> &'static [u8] {
-        self.close_servers(STAND_IN);
-        self.insert(|out| writer::parse(out, STAND_IN, b"", types));
-        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
+        self.make_stand_in(b"", types);
         STAND_IN
+    }
+
+    /// Makes the relay's own statement anew.
+    pub(super) fn make_stand_in(&mut self, text: &[u8], types: &[u8]) {
+        self.close_servers(STAND_IN);
+        self.insert(|out| writer::parse(out, STAND_IN, text, types));
+        self.exchange.ledger.sent_by_proxy(Owed::Parse, Asker::Ahead, Deed::None);
+        self.exchange.prepared.has_stand_in = true;
     }
 
     /// The description of a statement that returns rows fails in a failed transaction. No empty one does that: so
@@ -94,13 +100,17 @@ impl Sending<'_, '_> {
         self.exchange.ledger.sent_by_proxy(Owed::Close, Asker::Ahead, deed);
     }
 
-    /// Closes all shared statements.
+    /// Closes all shared statements, and the relay's own.
     pub(super) fn evict_all(&mut self) {
         let is_in_batch = self.exchange.ledger.awaits_sync();
         let asker = if is_in_batch { Asker::Ahead } else { Asker::Proxy };
         for id in self.exchange.prepared.ids() {
             self.insert(|out| writer::close_statement(out, format!("{id:?}").as_bytes()));
             self.exchange.ledger.sent_by_proxy(Owed::Close, asker, Deed::Evict(id));
+        }
+        if std::mem::take(&mut self.exchange.prepared.has_stand_in) {
+            self.insert(|out| writer::close_statement(out, STAND_IN));
+            self.exchange.ledger.sent_by_proxy(Owed::Close, asker, Deed::None);
         }
         if !is_in_batch {
             self.to_server.insert(writer::SYNC);
