@@ -6,12 +6,14 @@
 //! * [`prepared_names`]: what SQL does with prepared statements and their names.
 //! * [`channels`]: what a text does with notification channels.
 //! * [`clock_literals`]: whether a text means something else each time it is parsed.
+//! * [`databases`]: whether nobody may be connected to a database.
 //! * [`fastpath`]: the same for a FunctionCall message, which has no text.
 //!
 //! What is done about an effect (tracking, pinning, reset) belongs to the layers above.
 
 pub mod channels;
 pub mod clock_literals;
+pub mod databases;
 pub mod fastpath;
 mod identifiers;
 pub mod lexer;

@@ -41,6 +41,8 @@ pub struct Exchange {
     /// A transaction that may have changed the catalog has ended, or a change has shown; who drives the relay
     /// takes it.
     pub has_new_catalog: bool,
+    /// A statement is under way that fails while anybody is connected to this database; who drives the relay takes it.
+    pub vacates: Option<Vec<u8>>,
     /// The server has said that it closes the connection.
     pub fatal: Option<Fatal>,
 }

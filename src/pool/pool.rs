@@ -544,15 +544,23 @@ impl Pool {
         }
     }
 
-    /// The proxy shuts down: idle connections are closed, nobody is served any more.
-    pub(super) fn close(&self) {
-        let (idle, waiters) = {
-            let mut inner = self.inner.borrow_mut();
-            (std::mem::take(&mut inner.idle), std::mem::take(&mut inner.waiters))
-        };
+    /// Nobody may be connected to this database of the pool's server for a while: idle connections of all pools close.
+    pub fn vacate(&self, dbname: &str) {
+        self.common.shared.vacate(&self.target.address, dbname);
+    }
+
+    /// Closes all idle connections.
+    pub(super) fn close_all_idle(&self) {
+        let idle = std::mem::take(&mut self.inner.borrow_mut().idle);
         for mut server in idle {
             server.say_goodbye();
         }
+    }
+
+    /// The proxy shuts down: idle connections are closed, nobody is served any more.
+    pub(super) fn close(&self) {
+        self.close_all_idle();
+        let waiters = std::mem::take(&mut self.inner.borrow_mut().waiters);
         for ticket in waiters {
             ticket.fail(WaitError::ShuttingDown);
         }

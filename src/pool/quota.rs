@@ -42,6 +42,13 @@ pub enum PoolMail {
         /// The connection.
         traveller: Box<Traveller>,
     },
+    /// Close all idle server connections to this database.
+    Vacate {
+        /// The server.
+        address: Address,
+        /// Name of the database there.
+        dbname: String,
+    },
     /// A place was given up: dial if you still need one.
     SlotFree {
         /// Which pool.
@@ -94,6 +101,15 @@ impl SharedPools {
         match self.mailboxes.get(usize::from(to.0)) {
             Some(mailbox) => mailbox.send(mail).map_err(|unsent| Box::new(unsent.0)),
             None => Err(Box::new(mail)),
+        }
+    }
+
+    /// Has all workers close their idle server connections to a database.
+    pub fn vacate(&self, address: &Address, dbname: &str) {
+        for mailbox in &self.mailboxes {
+            let mail = PoolMail::Vacate { address: address.clone(), dbname: dbname.to_owned() };
+            // A worker that has ended has closed them.
+            let _ = mailbox.send(mail);
         }
     }
 

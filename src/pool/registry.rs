@@ -116,6 +116,15 @@ impl Pools {
                     pool.receive(*traveller);
                 }
             }
+            PoolMail::Vacate { address, dbname } => {
+                let is_meant = |pool: &Rc<Pool>| {
+                    pool.target.dbname == dbname && pool.target.address == address
+                };
+                for pool in self.all().into_iter().filter(is_meant) {
+                    pool.close_all_idle();
+                }
+                self.listeners.vacate(&address, &dbname);
+            }
             PoolMail::SlotFree { key } => {
                 if let Some(pool) = find(&key) {
                     pool.serve();

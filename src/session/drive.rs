@@ -484,6 +484,7 @@ impl Session {
                 continue;
             }
             at += taken.bytes;
+            self.vacate();
             let flow = match taken.stop {
                 Stop::More | Stop::Full => ControlFlow::Continue(()),
                 Stop::NeedListener => {
@@ -507,6 +508,16 @@ impl Session {
                 },
             };
             return (at, flow);
+        }
+    }
+
+    /// Idle connections of the pools are no reason for PostgreSQL to refuse a statement: it waits until they are closed.
+    #[inline]
+    fn vacate(&mut self) {
+        if let Some(lease) = &mut self.lease
+            && let Some(dbname) = lease.server.exchange.vacates.take()
+        {
+            self.pool.vacate(&String::from_utf8_lossy(&dbname));
         }
     }
 

@@ -302,6 +302,30 @@ fn idle_and_old_connections_are_closed() {
 }
 
 #[test]
+fn idle_connections_do_not_keep_a_database() {
+    for workers in [1, 2] {
+        let proxy = launch(&format!("size=3 server.workers={workers}"));
+        let role = Role::new();
+        let mut wire = role.wire(&proxy);
+        let name = format!("dropped_{}", role.name());
+        wire.query(&format!("create database {name}")).ok();
+        let mut inside: Vec<_> =
+            (0..4).map(|_| Wire::login(proxy.port(), role.name(), &name)).collect();
+        for other in &mut inside {
+            other.query("listen x; unlisten x").ok();
+        }
+        wire.query(&format!("alter database {name} rename to {name}_b")).ok();
+        wire.extended(&format!("create database {name} template {name}_b"), &[]).ok();
+        inside[0].query("select 1").ok();
+        for suffix in ["", "_b"] {
+            assert_eq!(wire.query(&format!("drop database {name}{suffix}")).ok().tags(), "CZ");
+        }
+        // Its clients are told when they ask for something.
+        assert_eq!(inside[1].query("select 1").sqlstate().as_deref(), Some("3D000"));
+    }
+}
+
+#[test]
 fn a_minimum_is_kept() {
     let proxy = launch("size=3 min=2 idle_timeout=100ms");
     let role = Role::new();

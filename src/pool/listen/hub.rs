@@ -41,6 +41,8 @@ pub(super) enum Order {
     Unlisten { channel: Channel, by: WorkerId },
     /// Say when all that was sent before has been told.
     Ping { by: WorkerId },
+    /// End, unless somebody listens.
+    Vacate,
 }
 
 /// From a hub to a worker.
@@ -82,7 +84,7 @@ impl SharedHubs {
         let target = match &order {
             Order::Listen { target, .. } => target,
             // There is nothing to end, nor to tell.
-            Order::Unlisten { .. } => return,
+            Order::Unlisten { .. } | Order::Vacate => return,
             Order::Ping { by } => return self.tell(*by, key, News::Pong),
         };
         let (sender, orders) = unbounded_channel();
@@ -250,6 +252,8 @@ impl Hub {
                 Some(connection) => connection.ask("", Purpose::Ping(by)),
                 None => self.tell(by, News::Pong),
             },
+            // Who converses looks whether there are channels.
+            Order::Vacate => {}
         }
     }
 
@@ -284,9 +288,10 @@ impl Hub {
             // All branches are cancel safe.
             tokio::select! {
                 Some(order) = self.orders.recv() => {
+                    let may_end = matches!(order, Order::Vacate);
                     self.obey(order, Some(connection));
-                    while let Ok(order) = self.orders.try_recv() {
-                        self.obey(order, Some(connection));
+                    if may_end && self.channels.is_empty() && self.orders.is_empty() {
+                        return Ok(());
                     }
                 }
                 said = connection.progress() => {

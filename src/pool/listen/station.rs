@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use super::hub::{HubMail, News, Order, SharedHubs};
 use super::{Channel, HubKey, Notification};
-use crate::config::Net;
+use crate::config::{Address, Net};
 use crate::ids::WorkerId;
 use crate::pool::key::Target;
 
@@ -141,6 +141,14 @@ impl Listeners {
         let station = self.stations.borrow().get(&mail.key).map(Rc::clone);
         if let Some(station) = station {
             station.hear(mail.news, self.bytes_max);
+        }
+    }
+
+    /// Listener connections to this database that nobody needs close.
+    pub(in crate::pool) fn vacate(&self, address: &Address, dbname: &str) {
+        let stations = self.stations.borrow();
+        for key in stations.keys().filter(|key| key.address == *address && key.dbname == dbname) {
+            self.order(key, Order::Vacate);
         }
     }
 

@@ -24,6 +24,7 @@ mod query;
 use std::rc::Rc;
 
 use super::client::{Front, Sending, Step, Stop};
+use crate::analysis::databases::vacated_database;
 use crate::analysis::session_effects::{Effect, Footprint, Mark, footprint};
 use crate::analysis::setting_changes::setting_changes;
 use crate::client_state::{SERVER_NAME_PREFIX, Statement};
@@ -81,6 +82,9 @@ impl Sending<'_, '_> {
         }
         if effects.contains(Effect::Routine) {
             marks = marks.with(Mark::Notifies);
+        }
+        if marks.contains(Mark::Ddl) && !marks.contains(Mark::Several) {
+            self.exchange.vacates = vacated_database(text);
         }
         self.state.transaction = self.state.transaction.union(marks);
         if marks.contains(Mark::TakesValues) {

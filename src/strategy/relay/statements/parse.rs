@@ -8,7 +8,7 @@ use super::{Place, scan};
 use crate::analysis::prepared_names::{NameUse, name_use};
 use crate::analysis::session_effects::{Footprint, Mark};
 use crate::client_state::{Arm, Definition, Statement, StatementName};
-use crate::pool::{Asker, Deed, InFlight, Owed, Timing};
+use crate::pool::{Deed, InFlight, Owed, Timing};
 use crate::protocol::frame::{HEADER_BYTES, client_header};
 use crate::protocol::message::{self, Parse};
 use crate::protocol::{TransactionStatus, writer};
