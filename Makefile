@@ -4,7 +4,7 @@ MODE ?= session
 SECONDS ?= 60
 ARGS ?=
 
-.PHONY: help setup build release test lint test-versions demo bench regress fuzz soak
+.PHONY: help setup build release test lint test-versions demo bench regress asyncpg fuzz soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench: release ## compare with PgBouncer and a direct connection (ARGS=--quick);
 regress: release ## PostgreSQL's own regression suite through the proxy (MODE=session|transaction)
 	tests/regress/libpq_pipeline.py --mode $(MODE)
 	tests/regress/run.py --mode $(MODE) $(ARGS)
+
+asyncpg: release ## asyncpg's own test suite through the proxy
+	tests/asyncpg/run.py $(ARGS)
 
 fuzz: ## each fuzz target for SECONDS=60
 	for target in $$(cd fuzz && cargo fuzz list); do \
