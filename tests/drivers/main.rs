@@ -94,6 +94,7 @@ drivers! {
     psycopg3_prepared = "psycopg3-prepared",
     psycopg3_async = "psycopg3-async",
     psycopg3_pipeline = "psycopg3-pipeline",
+    migrations = "migrations",
     psycopg2 = "psycopg2",
     asyncpg = "asyncpg",
     node_postgres = "node-postgres",

@@ -39,6 +39,7 @@ DRIVERS = {
     "psycopg3-prepared": ("python", "psycopg3/sync.py", "--prepare-threshold=0"),
     "psycopg3-async": ("python", "psycopg3/asynchronous.py"),
     "psycopg3-pipeline": ("python", "psycopg3/pipeline.py"),
+    "migrations": ("python", "psycopg3/migrations.py"),
     "psycopg2": ("python", "psycopg2/main.py"),
     "asyncpg": ("python", "asyncpg/main.py"),
     "node-postgres": ("node", "node-postgres/main.js"),

@@ -59,9 +59,9 @@ pg_restore -d "$PGDATABASE" dump.custom && tables
 step "custom dump restored in one transaction"
 wipe
 pg_restore -1 -d "$PGDATABASE" dump.custom && tables
-step "directory dump restored by two jobs"
+step "directory dump restored by four jobs"
 wipe
-pg_restore -d "$PGDATABASE" --clean --if-exists -j 2 dump.dir && tables
+pg_restore -d "$PGDATABASE" --clean --if-exists -j 4 dump.dir && tables
 step "errors while restoring"
 pg_restore -d "$PGDATABASE" -s -n shop dump.custom 2>&1 | grep -E 'error:|ignored' | sed 's/; [0-9]* [0-9]*/;/' | sort | uniq -c | md5sum
 pg_restore -d "$PGDATABASE" -e -s -n shop dump.custom 2>&1 | tail -1
