@@ -178,6 +178,10 @@ pub struct PoolSettings {
     pub retry_min: Duration,
     /// Longest pause between dials.
     pub retry_max: Duration,
+    /// A client waits so long for a server that can't be reached or refuses.
+    pub retry_for: Duration,
+    /// A server that owes an answer and says nothing for so long is given up; `None`: never.
+    pub query_timeout: Option<Duration>,
     /// An idle server connection is closed after this; `None`: never.
     pub idle_timeout: Option<Duration>,
     /// A server connection is closed this long after its login, when it is next idle; `None`: never.

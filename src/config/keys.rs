@@ -254,7 +254,19 @@ const POOL: Section = Section {
             "\"100ms\"",
             "First pause after a dial that failed; doubles with each failure.",
         ),
-        key("retry_max", Kind::Duration, "\"15s\"", "Longest pause between dials."),
+        key("retry_max", Kind::Duration, "\"2s\"", "Longest pause between dials."),
+        key(
+            "retry_for",
+            Kind::Duration,
+            "\"5s\"",
+            "While the server can't be reached, starts up or is full, a client waits so long for a dial that succeeds; then its request fails with what the server said.",
+        ),
+        key(
+            "query_timeout",
+            Kind::DurationOrOff,
+            "\"off\"",
+            "A server that owes an answer and says nothing for so long is taken for lost: its connection is cancelled and closed (08006). For networks that swallow everything; statement_timeout is the limit for statements.",
+        ),
         key(
             "idle_timeout",
             Kind::DurationOrOff,

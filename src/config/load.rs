@@ -374,6 +374,8 @@ impl<'a> Reader<'a> {
             connect_timeout: self.duration(scope, "connect_timeout"),
             retry_min: self.duration(scope, "retry_min"),
             retry_max: self.duration(scope, "retry_max"),
+            retry_for: self.duration(scope, "retry_for"),
+            query_timeout: self.duration_or_off(scope, "query_timeout"),
             idle_timeout: self.duration_or_off(scope, "idle_timeout"),
             max_age: self.duration_or_off(scope, "max_age"),
             session: SessionPolicy {

@@ -38,13 +38,21 @@ pub struct Exchange {
     pub inquiry: Inquiry,
     /// A ReadyForQuery went to the client; who drives the relay takes it.
     pub ready: Option<TransactionStatus>,
-    /// A transaction that may have changed the catalog has ended, or a change has shown; who drives the relay
-    /// takes it.
-    pub has_new_catalog: bool,
-    /// A statement is under way that fails while anybody is connected to this database; who drives the relay takes it.
-    pub vacates: Option<Vec<u8>>,
+    /// What shows on the way; who drives the relay takes it.
+    pub findings: Findings,
     /// The server has said that it closes the connection.
     pub fatal: Option<Fatal>,
+}
+
+/// What shows in what is relayed, and concerns more than this connection.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// A transaction that may have changed the catalog has ended, or a change has shown.
+    pub has_new_catalog: bool,
+    /// The server has refused a write because it is read only.
+    pub is_read_only: bool,
+    /// A statement is under way that fails while anybody is connected to this database.
+    pub vacates: Option<Vec<u8>>,
 }
 
 /// Whose values of sequences a session remembers, for `currval()` and `lastval()`.

@@ -70,8 +70,8 @@ impl Lease {
     pub fn abandon(mut self) {
         tokio::task::spawn_local(async move {
             let backend = Rc::clone(&self.server.backend);
-            cancel(Rc::clone(&backend)).await;
             let over = async {
+                cancel(Rc::clone(&backend)).await;
                 tokio::select! {
                     () = self.server.closed() => {}
                     () = cancel_again(backend) => {}

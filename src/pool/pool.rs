@@ -44,6 +44,8 @@ pub struct Pool {
     me: Weak<Pool>,
     inner: RefCell<Inner>,
     lent: Cell<usize>,
+    /// Connections made before that are not lent again.
+    vacated_at: Cell<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -98,6 +100,7 @@ impl Pool {
             me: Weak::clone(me),
             inner: RefCell::default(),
             lent: Cell::new(0),
+            vacated_at: Cell::new(None),
         })
     }
 
@@ -186,6 +189,7 @@ impl Pool {
             server.say_goodbye();
             drop(server);
             self.slot_freed();
+            self.dial_for_waiters();
             return;
         }
         if self.quota.is_anyone_hungry() && self.common.shared.has_neighbours() {
@@ -236,8 +240,10 @@ impl Pool {
     }
 
     fn is_too_old(&self, server: &ServerConnection, now: Instant) -> bool {
+        let is_gone = self.vacated_at.get().is_some_and(|at| server.born < at);
         let max_age = self.target.settings.max_age;
-        max_age.is_some_and(|max_age| now.saturating_duration_since(server.born) >= max_age)
+        is_gone
+            || max_age.is_some_and(|max_age| now.saturating_duration_since(server.born) >= max_age)
     }
 
     // === Serving those who wait ===
@@ -260,11 +266,9 @@ impl Pool {
             let Some(variant) = self.inner.borrow().next_to_dial() else {
                 return;
             };
-            if let Some(error) = self.refusal() {
-                // Nothing will come back and the server has just refused: waiting would be in vain.
-                if self.is_bare() {
-                    self.fail_waiters(None, &error);
-                }
+            let now = Instant::now();
+            if self.refusal(now).is_some() {
+                self.fail_refused(now);
                 return;
             }
             let Some(slot) = self.take_slot() else { return };
@@ -273,10 +277,22 @@ impl Pool {
     }
 
     /// The last dial's error, until the next one is due.
-    fn refusal(&self) -> Option<Rc<DialError>> {
+    fn refusal(&self, now: Instant) -> Option<Rc<DialError>> {
         let inner = self.inner.borrow();
         let retry = inner.retry.as_ref()?;
-        (Instant::now() < retry.at).then(|| Rc::clone(&retry.error))
+        (now < retry.at).then(|| Rc::clone(&retry.error))
+    }
+
+    /// Nothing will come back and the server refuses: who has waited for that to end for long enough waits in vain.
+    fn fail_refused(&self, now: Instant) {
+        if self.is_bare()
+            && let Some(error) = self.refusal(now)
+        {
+            let patience = self.target.settings.retry_for;
+            self.fail_waiters(&error, |ticket| {
+                now.saturating_duration_since(ticket.since) >= patience
+            });
+        }
     }
 
     /// Whether no server connection exists here and none is on its way.
@@ -309,10 +325,11 @@ impl Pool {
         self.inner.borrow_mut().dialing.push(Rc::clone(&variant));
         tokio::task::spawn_local(async move {
             let net = Arc::clone(&me.common.net);
+            let born = Instant::now();
             let result = dial(&me.target, &variant.settings, &net).await;
             me.inner.borrow_mut().dial_ended(&variant);
             match result {
-                Ok(dialled) => me.dialled(dialled, variant, slot),
+                Ok(dialled) => me.dialled(dialled, variant, slot, born),
                 Err(error) => {
                     drop(slot);
                     me.dial_failed(&variant, error);
@@ -321,12 +338,11 @@ impl Pool {
         });
     }
 
-    fn dialled(&self, dialled: Dialled, variant: Rc<Variant>, slot: Slot) {
+    fn dialled(&self, dialled: Dialled, variant: Rc<Variant>, slot: Slot, born: Instant) {
         let backend = Backend::new(self.target.address.clone(), dialled.pid, dialled.key);
         tracing::debug!(pool = %self.target.key, pid = dialled.pid, "server connection opened");
         let parameters = Rc::new(dialled.parameters);
         self.inner.borrow_mut().learn(&variant, &parameters);
-        let now = Instant::now();
         self.give_back(Box::new(ServerConnection {
             stream: dialled.stream,
             exchange: Exchange::default(),
@@ -336,8 +352,8 @@ impl Pool {
             base_role: Rc::from(dialled.role),
             variant,
             parameters,
-            born: now,
-            idle_since: now,
+            born,
+            idle_since: born,
             slot,
         }));
     }
@@ -349,26 +365,21 @@ impl Pool {
         if error.is_transient() {
             let before = self.inner.borrow().retry.as_ref().map(|retry| retry.pause);
             let pause = next_pause(before, &self.target);
-            let retry = Retry { at: Instant::now() + pause, pause, error: Rc::clone(&error) };
-            self.inner.borrow_mut().retry = Some(retry);
-            if self.is_bare() {
-                self.fail_waiters(None, &error);
-            }
+            let now = Instant::now();
+            self.inner.borrow_mut().retry = Some(Retry { at: now + pause, pause, error });
+            self.fail_refused(now);
         } else {
-            self.fail_waiters(Some(variant), &error);
+            self.fail_waiters(&error, |ticket| is_same(&ticket.variant, variant));
         }
         self.slot_freed();
         self.serve();
     }
 
-    /// Fails those who wait for a variant, or all.
-    fn fail_waiters(&self, variant: Option<&Rc<Variant>>, error: &Rc<DialError>) {
+    /// Fails some of those who wait.
+    fn fail_waiters(&self, error: &Rc<DialError>, is_meant: impl Fn(&Rc<Ticket>) -> bool) {
         let failed: VecDeque<_> = {
             let mut inner = self.inner.borrow_mut();
-            let (failed, kept) =
-                std::mem::take(&mut inner.waiters).into_iter().partition(|ticket| {
-                    variant.is_none_or(|variant| is_same(&ticket.variant, variant))
-                });
+            let (failed, kept) = std::mem::take(&mut inner.waiters).into_iter().partition(is_meant);
             inner.waiters = kept;
             failed
         };
@@ -471,6 +482,7 @@ impl Pool {
     /// the minimum, dials that are due.
     pub(super) fn sweep(&self, now: Instant) {
         self.fail_overdue(now);
+        self.fail_refused(now);
         self.close_idle(now);
         if !self.inner.borrow().waiters.is_empty() {
             self.serve();
@@ -544,13 +556,33 @@ impl Pool {
         }
     }
 
-    /// Nobody may be connected to this database of the pool's server for a while: idle connections of all pools close.
+    /// Nobody may be connected to this database of the pool's server for a moment: the connections of all pools close as
+    /// soon as they are idle.
     pub fn vacate(&self, dbname: &str) {
         self.common.shared.vacate(&self.target.address, dbname);
     }
 
-    /// Closes all idle connections.
-    pub(super) fn close_all_idle(&self) {
+    /// A client wants to write, and its server turned out to be a standby: the name of the server may lead elsewhere now.
+    /// Connections made until now are not used again; not too often, should it be meant so.
+    pub fn distrust(&self) {
+        let now = Instant::now();
+        let pause = self.target.settings.retry_max;
+        if self.vacated_at.get().is_some_and(|at| now.saturating_duration_since(at) < pause) {
+            return;
+        }
+        tracing::warn!(pool = %self.target.key, server = %self.target.address,
+            "a write was refused by a standby: its connections are closed, new ones look for the server again");
+        self.vacated_at.set(Some(now));
+        self.vacate(&self.target.dbname);
+    }
+
+    /// No connection made until now serves anybody else.
+    pub(super) fn be_vacated(&self) {
+        self.vacated_at.set(Some(Instant::now()));
+        self.close_all_idle();
+    }
+
+    fn close_all_idle(&self) {
         let idle = std::mem::take(&mut self.inner.borrow_mut().idle);
         for mut server in idle {
             server.say_goodbye();

@@ -42,7 +42,7 @@ pub enum PoolMail {
         /// The connection.
         traveller: Box<Traveller>,
     },
-    /// Close all idle server connections to this database.
+    /// Close all server connections to this database as soon as they are idle.
     Vacate {
         /// The server.
         address: Address,
@@ -104,7 +104,7 @@ impl SharedPools {
         }
     }
 
-    /// Has all workers close their idle server connections to a database.
+    /// Has all workers close their server connections to a database.
     pub fn vacate(&self, address: &Address, dbname: &str) {
         for mailbox in &self.mailboxes {
             let mail = PoolMail::Vacate { address: address.clone(), dbname: dbname.to_owned() };

@@ -121,7 +121,7 @@ impl Pools {
                     pool.target.dbname == dbname && pool.target.address == address
                 };
                 for pool in self.all().into_iter().filter(is_meant) {
-                    pool.close_all_idle();
+                    pool.be_vacated();
                 }
                 self.listeners.vacate(&address, &dbname);
             }

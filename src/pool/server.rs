@@ -157,6 +157,11 @@ impl ServerConnection {
         self.actual.as_ref().is_some_and(|actual| Rc::ptr_eq(actual, overlay))
     }
 
+    /// Whether its server is a standby, as far as it has told.
+    pub fn is_standby(&self) -> bool {
+        self.parameters.iter().any(|(name, value)| name == b"in_hot_standby" && value == b"on")
+    }
+
     /// Nothing under way, outside of a transaction.
     pub fn is_idle(&self) -> bool {
         self.held.is_empty() && self.exchange.is_clean()

@@ -39,6 +39,8 @@ impl SqlState {
     pub const IDLE_SESSION_TIMEOUT: Self = Self(*b"57P05");
     /// A transaction that was idle for too long.
     pub const IDLE_IN_TRANSACTION_TIMEOUT: Self = Self(*b"25P03");
+    /// A write in a transaction that is read only.
+    pub const READ_ONLY_TRANSACTION: Self = Self(*b"25006");
     /// Text that is not in the client's encoding.
     pub const CHARACTER_NOT_IN_REPERTOIRE: Self = Self(*b"22021");
     /// A fault of the proxy's own.

@@ -99,6 +99,8 @@ impl Context {
             };
             if handle.idle_in_transaction_since.get().is_some_and(is_overdue) {
                 handle.signal(Signal::IdleInTransaction);
+            } else if handle.answer_due_at.get().is_some_and(|due| due <= now) {
+                handle.signal(Signal::Unanswered);
             } else if handle
                 .input_ended_at
                 .get()

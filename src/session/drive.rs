@@ -167,6 +167,7 @@ impl Session {
         match signal {
             Signal::Drain => self.leave_if_draining(),
             Signal::IdleInTransaction => self.end_idle_transaction(),
+            Signal::Unanswered => self.give_up_server(),
             Signal::Cut => ControlFlow::Break(Turn::End(End::ShuttingDown)),
             Signal::Probe => {
                 self.probe();
@@ -189,6 +190,21 @@ impl Session {
             Some(_) => ControlFlow::Break(Turn::End(End::IdleInTransaction)),
             None => ControlFlow::Continue(()),
         }
+    }
+
+    /// The server says nothing: what runs is cancelled, if anybody hears that.
+    fn give_up_server(&mut self) -> ControlFlow<Turn> {
+        // It may have spoken since the sweep, or isn't listened to while the client doesn't read.
+        let is_due =
+            self.handle.answer_due_at.get().is_some_and(|due| due <= self.context.now.get());
+        let is_heard = self.to_client.is_empty() && !self.state.session.channels.is_hearing();
+        let limit = self.pool.target.settings.query_timeout.filter(|_| is_due);
+        let Some(limit) = limit.filter(|_| is_heard) else {
+            self.expect_answer();
+            return ControlFlow::Continue(());
+        };
+        let why = format!("no answer within {limit:?} (pool.query_timeout)");
+        self.lose_server(&why, Lease::abandon).map_continue(|_| ())
     }
 
     /// Says something harmless to a client that has closed its sending side: one that still reads ignores
@@ -287,8 +303,8 @@ impl Session {
                 lease.server.held = held;
                 ControlFlow::Continue(moved)
             }
-            Poll::Ready(Ok(0)) => self.lose_server("it closed the connection"),
-            Poll::Ready(Err(error)) => self.lose_server(&error.to_string()),
+            Poll::Ready(Ok(0)) => self.lose_server("it closed the connection", drop),
+            Poll::Ready(Err(error)) => self.lose_server(&error.to_string(), drop),
             Poll::Ready(Ok(bytes)) => {
                 let chunk = scratch.get(..held.len() + bytes).unwrap_or_default();
                 self.on_server_chunk(cx, chunk).map_continue(|()| true)
@@ -312,14 +328,19 @@ impl Session {
             Err(fault) => {
                 tracing::error!(pool = %self.pool.target.key, server_pid = lease.server.backend.pid,
                     %fault, "out of step with the server: its connection is closed");
-                return self.lose_server(&fault.to_string()).map_continue(|_| ());
+                return self.lose_server(&fault.to_string(), drop).map_continue(|_| ());
             }
         };
         let rest = chunk.get(taken..).unwrap_or_default();
         lease.server.held.extend_from_slice(rest);
         let ready = lease.server.exchange.ready.take();
-        if std::mem::take(&mut lease.server.exchange.has_new_catalog) {
+        if std::mem::take(&mut lease.server.exchange.findings.has_new_catalog) {
             self.overlay.statements.catalog_changed();
+        }
+        if std::mem::take(&mut lease.server.exchange.findings.is_read_only)
+            && lease.server.is_standby()
+        {
+            self.pool.distrust();
         }
         let is_clean = lease.server.exchange.ledger.is_clean();
         let repeat = lease.server.exchange.attempt.take_repeat_if(is_clean);
@@ -351,6 +372,7 @@ impl Session {
             Some(_) => {}
         }
         self.release_if_clean();
+        self.expect_answer();
         self.leave_if_draining()
     }
 
@@ -367,7 +389,8 @@ impl Session {
         self.inbox = frames;
     }
 
-    fn lose_server(&mut self, why: &str) -> Flow {
+    /// `part` is what becomes of the connection.
+    fn lose_server(&mut self, why: &str, part: impl FnOnce(Lease)) -> Flow {
         let Some(mut lease) = self.lease.take() else {
             return ControlFlow::Continue(true);
         };
@@ -378,7 +401,10 @@ impl Session {
         self.to_server.clear();
         tracing::warn!(pool = %self.pool.target.key, server_pid = lease.server.backend.pid, why,
             "server connection lost");
-        match server_lost(&mut self.state, &lease.server.exchange, why) {
+        self.handle.answer_due_at.set(None);
+        let farewell = server_lost(&mut self.state, &lease.server.exchange, why);
+        part(lease);
+        match farewell {
             Farewell::Stay(told) => {
                 self.to_client.extend_from_slice(&told);
                 self.repeat(repeat);
@@ -515,7 +541,7 @@ impl Session {
     #[inline]
     fn vacate(&mut self) {
         if let Some(lease) = &mut self.lease
-            && let Some(dbname) = lease.server.exchange.vacates.take()
+            && let Some(dbname) = lease.server.exchange.findings.vacates.take()
         {
             self.pool.vacate(&String::from_utf8_lossy(&dbname));
         }
@@ -540,8 +566,21 @@ impl Session {
         };
         self.is_lease_used = true;
         self.handle.idle_in_transaction_since.set(None);
+        self.expect_answer();
         self.to_server.extend_from_slice(bytes.get(sent..).unwrap_or_default());
         true
+    }
+
+    /// Something is under way, or was answered: from now on the server has `pool.query_timeout` for the next word.
+    #[inline]
+    fn expect_answer(&self) {
+        if let Some(limit) = self.pool.target.settings.query_timeout {
+            let is_owed = self.lease.as_ref().is_some_and(|lease| {
+                let ledger = &lease.server.exchange.ledger;
+                (ledger.is_answer_coming() && !ledger.is_copy_in()) || !self.to_server.is_empty()
+            });
+            self.handle.answer_due_at.set(is_owed.then(|| self.context.now.get() + limit));
+        }
     }
 
     /// Whether all that was meant for the server has left.

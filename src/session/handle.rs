@@ -35,6 +35,8 @@ pub struct SessionHandle {
     pub target: RefCell<CancelTarget>,
     /// Since when its transaction is idle.
     pub idle_in_transaction_since: Cell<Option<Instant>>,
+    /// When its server connection is taken for lost, if it says nothing before.
+    pub answer_due_at: Cell<Option<Instant>>,
     /// When the client closed its sending side, or when it was last probed since.
     pub input_ended_at: Cell<Option<Instant>>,
     signal: Cell<Option<Signal>>,
@@ -62,6 +64,8 @@ pub enum Signal {
     Probe,
     /// The transaction was idle for too long.
     IdleInTransaction,
+    /// The server has owed an answer for too long.
+    Unanswered,
     /// Leave at once.
     Cut,
 }
@@ -76,6 +80,7 @@ impl Registry {
             key,
             target: RefCell::default(),
             idle_in_transaction_since: Cell::new(None),
+            answer_due_at: Cell::new(None),
             input_ended_at: Cell::new(None),
             signal: Cell::new(None),
             waker: RefCell::default(),

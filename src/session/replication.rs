@@ -69,9 +69,10 @@ impl Replication {
             self.handle.watch(cx.waker());
             match self.handle.take_signal() {
                 Some(Signal::Cut) => Poll::Ready(()),
-                Some(Signal::Drain | Signal::Probe | Signal::IdleInTransaction) | None => {
-                    Poll::Pending
-                }
+                Some(
+                    Signal::Drain | Signal::Probe | Signal::IdleInTransaction | Signal::Unanswered,
+                )
+                | None => Poll::Pending,
             }
         });
         tokio::select! {

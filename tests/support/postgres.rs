@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::children::{leashed, signal, spawn, unprivileged};
+use super::children::{children_of, exists, leashed, signal, spawn, unprivileged};
 use super::install::{Install, base, make_directory, run};
 use super::wait::{eventually, holds_within};
 use super::wire::Wire;
@@ -56,6 +56,8 @@ pub enum StopMode {
     Fast,
     /// Ends all clients with 57P02; the next start recovers.
     Immediate,
+    /// `kill -9` for all of its processes, as when the machine goes down; the next start recovers.
+    Kill,
 }
 
 /// Longest wait for a start, stop or recovery.
@@ -157,7 +159,12 @@ impl Postgres {
         let Some(mut server) = self.with_server(Option::take) else {
             return;
         };
+        let children = if mode == StopMode::Kill { children_of(server.id()) } else { Vec::new() };
         signal(server.id(), mode.signal());
+        for child in children {
+            signal(child, mode.signal());
+            assert!(holds_within(PATIENCE, || !exists(child)), "process {child} did not end");
+        }
         let ended =
             holds_within(PATIENCE, || server.try_wait().is_ok_and(|status| status.is_some()));
         if !ended {
@@ -199,6 +206,14 @@ impl Postgres {
     #[track_caller]
     pub fn restart(&self) {
         self.stop(StopMode::Fast);
+        self.start_again();
+    }
+
+    /// Makes the server a standby, of which nobody knows the primary.
+    #[track_caller]
+    pub fn become_standby(&self) {
+        self.stop(StopMode::Fast);
+        fs::write(self.data().join("standby.signal"), "").expect("a cluster of our own");
         self.start_again();
     }
 
@@ -266,6 +281,8 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         if let Some(mut server) = self.with_server(Option::take) {
             signal(server.id(), StopMode::Immediate.signal());
+            // A test that has failed may have left it stopped.
+            signal(server.id(), "CONT");
             let _ = server.wait();
         }
         let _ = fs::remove_dir_all(&self.directory);
@@ -278,6 +295,7 @@ impl StopMode {
             Self::Smart => "TERM",
             Self::Fast => "INT",
             Self::Immediate => "QUIT",
+            Self::Kill => "KILL",
         }
     }
 }

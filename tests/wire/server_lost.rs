@@ -177,7 +177,7 @@ fn a_result_that_breaks_off_ends_the_session() {
 #[test]
 fn clients_outlive_a_restart_of_the_server() {
     let server = Postgres::start(&Options::default());
-    let proxy = launch_at(server.port(), "size=4 server.workers=2");
+    let proxy = launch_at(server.port(), "size=4 server.workers=2 retry_for=0ms");
     let mut wires: Vec<_> = (0..8).map(|_| proxy.wire()).collect();
     for wire in &mut wires {
         wire.query("select 1").ok();
@@ -202,7 +202,7 @@ fn clients_outlive_a_restart_of_the_server() {
 #[test]
 fn a_server_out_of_reach_is_named() {
     let port = free_port();
-    let proxy = launch_at(port, "");
+    let proxy = launch_at(port, "retry_for=200ms");
     for _ in 0..3 {
         let mut wire = Wire::connect(proxy.port());
         let reply = wire.log_in(&[("user", "postgres")], None);
@@ -219,7 +219,7 @@ fn a_server_that_never_answers_is_given_up() {
     // It accepts (the kernel does), and says nothing.
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let proxy = launch_at(port, "connect_timeout=300ms");
+    let proxy = launch_at(port, "connect_timeout=300ms retry_for=0ms");
     let reply = Wire::connect(proxy.port()).log_in(&[("user", "postgres")], None);
     assert_eq!(reply.sqlstate().as_deref(), Some("08001"));
     assert!(reply.error_field('M').unwrap().contains("pool.connect_timeout"), "{reply}");
@@ -240,7 +240,7 @@ fn a_server_that_speaks_nonsense_is_refused() {
             let _ = stream.unwrap().write_all(bytes);
         }
     });
-    let proxy = launch_at(port, "retry_min=1ms retry_max=1ms connect_timeout=1s");
+    let proxy = launch_at(port, "retry_min=1ms retry_max=1ms retry_for=0ms connect_timeout=1s");
     for _ in 0..4 {
         let reply = Wire::connect(proxy.port()).log_in(&[("user", "postgres")], None);
         assert_eq!(reply.sqlstate().as_deref(), Some("08001"), "{reply}");
@@ -251,7 +251,7 @@ fn a_server_that_speaks_nonsense_is_refused() {
 fn a_full_server_says_so_in_its_own_words() {
     let server = Postgres::start(&Options { max_connections: 5, ..Options::default() });
     server.psql("create role plain login");
-    let proxy = launch_at(server.port(), "size=5");
+    let proxy = launch_at(server.port(), "size=5 retry_for=0ms");
     let mut watcher = server.wire();
     let count = "select count(*) from pg_stat_activity where backend_type = 'client backend'";
     eventually("nobody else is there", SOON, || watcher.query(count).ok().value() == "1");

@@ -170,7 +170,7 @@ fn an_old_connection_ends_its_transaction_first() {
 #[test]
 fn a_server_that_is_down_is_reported_at_once_and_found_again() {
     let server = own_server();
-    let proxy = launch_at(server.port(), "retry_max=200ms");
+    let proxy = launch_at(server.port(), "retry_max=200ms retry_for=0ms");
     let mut wire = proxy.wire();
     wire.query("select 1").ok();
     server.stop(StopMode::Fast);
@@ -192,7 +192,7 @@ fn a_server_that_is_down_is_reported_at_once_and_found_again() {
 #[test]
 fn pauses_between_dials_grow() {
     let port = free_port();
-    let proxy = launch_at(port, "retry_min=50ms retry_max=10s");
+    let proxy = launch_at(port, "retry_min=50ms retry_max=10s retry_for=0ms");
     let refused = || proxy.log().matches("server connection refused").count();
     let mut wire = Wire::connect(proxy.port());
     wire.log_in(&[("user", "a"), ("database", "b")], None);
@@ -210,7 +210,8 @@ fn pauses_between_dials_grow() {
 #[test]
 fn those_that_can_be_served_do_not_fail_with_a_dial() {
     let server = own_server();
-    let proxy = launch_at(server.port(), "size=2 connect_timeout=300ms retry_max=200ms");
+    let proxy =
+        launch_at(server.port(), "size=2 connect_timeout=300ms retry_max=200ms retry_for=0ms");
     let mut holder = proxy.wire();
     let mut waiter = proxy.wire();
     holder.query("begin").ok();
@@ -230,7 +231,7 @@ fn those_that_can_be_served_do_not_fail_with_a_dial() {
 #[test]
 fn a_deaf_server_holds_nobody_for_ever() {
     let server = own_server();
-    let proxy = launch_at(server.port(), "connect_timeout=300ms retry_max=200ms");
+    let proxy = launch_at(server.port(), "connect_timeout=300ms retry_max=200ms retry_for=0ms");
     server.signal("STOP");
     let begin = Instant::now();
     thread::scope(|scope| {

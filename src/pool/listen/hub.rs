@@ -19,6 +19,9 @@ use crate::protocol::writer::quoted;
 /// A hub that nobody needs ends after so long.
 pub(super) const IDLE_MAX: Duration = Duration::from_secs(60);
 
+/// PostgreSQL waits so long for others to leave a database.
+const VACATED_FOR: Duration = Duration::from_secs(5);
+
 /// A server that has nothing to say is asked this often whether it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -97,6 +100,7 @@ impl SharedHubs {
             channels: BTreeMap::new(),
             asked: 0,
             lost_at: None,
+            vacated_at: None,
         };
         // It can't fail: the receiver is at hand.
         let _ = sender.send(order);
@@ -125,6 +129,8 @@ struct Hub {
     asked: u64,
     /// Since when notifications may be lost.
     lost_at: Option<Instant>,
+    /// When somebody wanted nobody to be connected to the database.
+    vacated_at: Option<Instant>,
 }
 
 /// Who wants a channel.
@@ -252,8 +258,7 @@ impl Hub {
                 Some(connection) => connection.ask("", Purpose::Ping(by)),
                 None => self.tell(by, News::Pong),
             },
-            // Who converses looks whether there are channels.
-            Order::Vacate => {}
+            Order::Vacate => self.vacated_at = Some(Instant::now()),
         }
     }
 
@@ -288,11 +293,7 @@ impl Hub {
             // All branches are cancel safe.
             tokio::select! {
                 Some(order) = self.orders.recv() => {
-                    let may_end = matches!(order, Order::Vacate);
                     self.obey(order, Some(connection));
-                    if may_end && self.channels.is_empty() && self.orders.is_empty() {
-                        return Ok(());
-                    }
                 }
                 said = connection.progress() => {
                     heard_at = Instant::now();
@@ -310,14 +311,20 @@ impl Hub {
                         }
                         _ => {}
                     }
-                    if !self.channels.is_empty() {
-                        needed_at = Instant::now();
-                    } else if needed_at.elapsed() >= IDLE_MAX {
-                        return Ok(());
-                    }
                 }
             }
+            if !self.channels.is_empty() {
+                needed_at = Instant::now();
+            } else if self.may_end(needed_at) {
+                return Ok(());
+            }
         }
+    }
+
+    /// Whether nobody has needed it for long enough.
+    fn may_end(&self, needed_at: Instant) -> bool {
+        let is_in_the_way = self.vacated_at.is_some_and(|at| at.elapsed() < VACATED_FOR);
+        (is_in_the_way || needed_at.elapsed() >= IDLE_MAX) && self.orders.is_empty()
     }
 
     fn listen(&mut self, channel: Channel, by: WorkerId, ticket: u64, connection: &mut Connection) {

@@ -66,7 +66,7 @@ pub(super) fn ready(
         }
     }
     if status == TransactionStatus::Idle {
-        exchange.has_new_catalog |= state.transaction.contains(Mark::Ddl);
+        exchange.findings.has_new_catalog |= state.transaction.contains(Mark::Ddl);
         if exchange.ledger.is_empty() {
             state.transaction_ended();
         }
@@ -112,7 +112,7 @@ pub(super) fn failed(
         Deed::Use(_, statement) if error.is_changed_plan() => {
             // Whoever parses it now is told anew; who has parsed it before hears what PostgreSQL says.
             statement.mark_broken();
-            exchange.has_new_catalog = true;
+            exchange.findings.has_new_catalog = true;
         }
         Deed::None
         | Deed::Define(..)

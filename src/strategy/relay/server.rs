@@ -244,7 +244,7 @@ fn look(exchange: &mut Exchange, tag: u8, body: &[u8]) -> Option<Box<[u8]>> {
             if !statement.learn(Shape { types: types.clone(), columns }) {
                 // The catalog was changed where the proxy could not see it.
                 statement.mark_broken();
-                exchange.has_new_catalog = true;
+                exchange.findings.has_new_catalog = true;
             }
             return Some(types);
         }
@@ -266,6 +266,7 @@ fn error(
     if error.is_fatal() {
         exchange.fatal = Some(Fatal { code: error.code() });
     }
+    exchange.findings.is_read_only |= error.code() == Some(SqlState::READ_ONLY_TRANSACTION);
     failed(state, exchange, &failure.deed, error);
     if is_repaired(state, exchange, &failure.deed, error) {
         return Reply::Swallow;

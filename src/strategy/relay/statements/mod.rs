@@ -84,7 +84,7 @@ impl Sending<'_, '_> {
             marks = marks.with(Mark::Notifies);
         }
         if marks.contains(Mark::Ddl) && !marks.contains(Mark::Several) {
-            self.exchange.vacates = vacated_database(text);
+            self.exchange.findings.vacates = vacated_database(text);
         }
         self.state.transaction = self.state.transaction.union(marks);
         if marks.contains(Mark::TakesValues) {
