@@ -18,6 +18,7 @@ const POLICY: SessionPolicy = SessionPolicy {
     keep_sequences: false,
     shares_listener: true,
     lost_listener: LostListener::Relisten,
+    announces_pins: false,
 };
 
 pub(crate) fn bench(criterion: &mut Criterion) {

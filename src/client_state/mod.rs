@@ -14,7 +14,7 @@ pub use channels::{Channels, Hears};
 pub use names::{Definition, Names, StatementName};
 pub use own_names::{OwnNames, OwnStatement};
 pub use question::{Base, Question};
-pub use session::SessionState;
+pub use session::{Pinning, SessionState};
 pub use settings::{CLIENT_ENCODING, SettingStep, Settings, is_harmless};
 pub use statement::{
     Budget, SERVER_NAME_PREFIX, Shape, Statement, StatementId, is_transaction_exit,
@@ -104,6 +104,16 @@ impl ClientState {
     /// Whether something was done that no cleanup of the server connection undoes.
     pub fn spoils_server(&self) -> bool {
         self.session.pins.iter().any(Effect::outlives_discard_all)
+    }
+
+    /// Why the server connection stays, for the client, if it is to be told now.
+    pub fn pin_notice(&mut self) -> Option<String> {
+        let keeps = self.mode != PoolMode::Session && self.keeps_server();
+        if !keeps || !self.session.announces_pin() {
+            return None;
+        }
+        let reason = self.session.pins.first().unwrap_or(Effect::Prepare);
+        Some(format!("the server connection stays with this client: {}", reason.as_str()))
     }
 
     /// Whether the server connection stays beyond the transaction.

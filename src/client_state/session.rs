@@ -35,6 +35,10 @@ pub struct SessionState {
     policy: SessionPolicy,
     /// What it listens on.
     pub channels: Channels,
+    /// Whether it may keep its server connection.
+    pub pinning: Pinning,
+    /// It was told that it keeps its server connection.
+    is_pin_announced: bool,
     routine: Routine,
     /// Pins that were noted since the last question.
     news: Effects,
@@ -42,6 +46,18 @@ pub struct SessionState {
     may_be_gone: bool,
     /// Questions in a row without an answer.
     unanswered: u8,
+}
+
+/// Whether a client may keep its server connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Pinning {
+    /// Its pool hasn't been asked.
+    #[default]
+    Unasked,
+    /// It may.
+    Allowed,
+    /// It must not: this is the ErrorResponse.
+    Refused(Rc<[u8]>),
 }
 
 /// Whether a routine has run whose effects nobody knows.
@@ -64,6 +80,8 @@ impl SessionState {
             touched: None,
             policy,
             channels: Channels::default(),
+            pinning: Pinning::Unasked,
+            is_pin_announced: false,
             routine: Routine::None,
             news: Effects::NONE,
             may_be_gone: false,
@@ -75,6 +93,29 @@ impl SessionState {
     pub fn pin(&mut self, effects: Effects) {
         self.pins = self.pins.union(effects);
         self.news = self.news.union(effects);
+    }
+
+    /// Whether something with these effects may keep the server connection beyond its transaction.
+    pub fn would_pin(&self, effects: Effects) -> bool {
+        let mut pins = effects.without(Effect::Setting);
+        if self.policy.after_unknown != AfterUnknown::Pin {
+            pins = pins.without(Effect::Routine);
+        }
+        if self.shares_listener() {
+            pins = pins.without(Effect::Listen);
+        }
+        !pins.is_empty()
+    }
+
+    /// The client keeps its server connection, for these reasons. Whether it is to be told.
+    pub fn announces_pin(&mut self) -> bool {
+        self.policy.announces_pins && !std::mem::replace(&mut self.is_pin_announced, true)
+    }
+
+    /// The client keeps no server connection any more.
+    pub fn unpinned(&mut self) {
+        self.pinning = Pinning::Unasked;
+        self.is_pin_announced = false;
     }
 
     /// A statement with these effects is about to run. `changes`: of settings, where it has any; `parameter` gives the

@@ -186,6 +186,10 @@ pub struct PoolSettings {
     pub idle_timeout: Option<Duration>,
     /// A server connection is closed this long after its login, when it is next idle; `None`: never.
     pub max_age: Option<Duration>,
+    /// Per cent of `size` that clients may keep beyond their transactions.
+    pub max_pinned_share: usize,
+    /// Whether a client that would keep one more waits; else its statement fails.
+    pub waits_for_pin: bool,
     /// What is done about state that can't be carried.
     pub session: SessionPolicy,
 }
@@ -201,6 +205,8 @@ pub struct SessionPolicy {
     pub shares_listener: bool,
     /// When that connection is lost.
     pub lost_listener: LostListener,
+    /// Whether a client is told when it keeps its server connection.
+    pub announces_pins: bool,
 }
 
 /// What becomes of the clients that listen when the shared listener's connection is lost.

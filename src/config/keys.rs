@@ -61,6 +61,8 @@ pub(super) const AFTER_UNKNOWN: &[&str] = &["reset", "keep", "pin"];
 
 pub(super) const LOST_LISTENER: &[&str] = &["relisten", "disconnect"];
 
+pub(super) const OVER_PINNED_SHARE: &[&str] = &["error", "wait"];
+
 pub(super) const POOL_MODES: &[&str] = &["transaction", "session", "statement"];
 
 /// The sections that appear once.
@@ -290,6 +292,24 @@ const POOL: Section = Section {
             Kind::Flag,
             "false",
             "In the modes that change server connections: a client that may have taken values of sequences (by INSERT, nextval() and whatever else writes) keeps its server connection, so that currval() and lastval() find them in later transactions too. Without it they are PostgreSQL's 55000 wherever they could be another client's.",
+        ),
+        key(
+            "max_pinned_share",
+            Kind::Integer(1, 100),
+            "100",
+            "In the modes that change server connections: clients whose session state can't be carried may keep so many per cent of `size` (one at least) beyond their transactions.",
+        ),
+        key(
+            "over_pinned_share",
+            Kind::Choice(OVER_PINNED_SHARE),
+            "\"error\"",
+            "What becomes of a statement that would keep one more: it fails (`error`, 53400), or waits for `wait_timeout` first (`wait`).",
+        ),
+        key(
+            "pin_notice",
+            Kind::Flag,
+            "false",
+            "Whether a client is told by a NOTICE when it keeps its server connection, and why.",
         ),
         key(
             "share_listener",

@@ -378,11 +378,14 @@ impl<'a> Reader<'a> {
             query_timeout: self.duration_or_off(scope, "query_timeout"),
             idle_timeout: self.duration_or_off(scope, "idle_timeout"),
             max_age: self.duration_or_off(scope, "max_age"),
+            max_pinned_share: self.count(scope, "max_pinned_share"),
+            waits_for_pin: self.text(scope, "over_pinned_share").as_deref() == Some("wait"),
             session: SessionPolicy {
                 after_unknown: after_unknown(
                     &self.text(scope, "after_unknown").unwrap_or_default(),
                 ),
                 keep_sequences: self.flag(scope, "keep_sequences"),
+                announces_pins: self.flag(scope, "pin_notice"),
                 shares_listener: self.flag(scope, "share_listener"),
                 lost_listener: lost_listener(
                     &self.text(scope, "lost_listener").unwrap_or_default(),

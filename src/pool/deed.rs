@@ -33,6 +33,8 @@ pub enum Deed {
     Apply,
     /// The proxy's query for the session's state.
     Ask(Rc<Question>),
+    /// The proxy's message that fails: the client gets this ErrorResponse instead of PostgreSQL's.
+    Refuse(Rc<[u8]>),
 }
 
 /// Named statements that a simple query drops if it succeeds.
@@ -66,7 +68,8 @@ impl Deed {
             | Self::Examine(_)
             | Self::OwnUnnamed
             | Self::Apply
-            | Self::Ask(_) => false,
+            | Self::Ask(_)
+            | Self::Refuse(_) => false,
         }
     }
 
@@ -97,7 +100,8 @@ impl Deed {
             | Self::Examine(_)
             | Self::OwnUnnamed
             | Self::Apply
-            | Self::Ask(_) => None,
+            | Self::Ask(_)
+            | Self::Refuse(_) => None,
         }
     }
 

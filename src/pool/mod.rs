@@ -39,7 +39,7 @@ pub use ledger::{Asker, Failure, InFlight, Ledger, OutOfStep, Owed, Verdict};
 pub use overlay::Overlay;
 pub use pool::{Pool, PoolCounts};
 pub use prepared::Prepared;
-pub use quota::{PoolMail, SharedPools};
+pub use quota::{Pin, PoolMail, SharedPools};
 pub use registry::Pools;
 pub use server::{Backend, ServerConnection};
 pub use statements::{Catalog, Statements};

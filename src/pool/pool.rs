@@ -22,7 +22,7 @@ use super::exchange::Exchange;
 use super::key::{StartupSettings, Target, Variant, is_same};
 use super::lease::Lease;
 use super::overlay::{Overlay, Overlays};
-use super::quota::{PoolMail, Quota, Slot};
+use super::quota::{Pin, PoolMail, Quota, Slot};
 use super::registry::Common;
 use super::server::{Backend, Pulse, ServerConnection, Traveller};
 use super::statements::Catalog;
@@ -554,6 +554,20 @@ impl Pool {
         {
             self.dial(variant, slot);
         }
+    }
+
+    /// One more client keeps a server connection, if that is within `pool.max_pinned_share`.
+    pub fn try_pin(&self) -> Option<Pin> {
+        let settings = &self.target.settings;
+        match settings.max_pinned_share {
+            100.. => self.quota.pin(usize::MAX),
+            share => self.quota.pin((settings.size * share / 100).max(1)),
+        }
+    }
+
+    /// One more client keeps a server connection.
+    pub fn pin(&self) -> Option<Pin> {
+        self.quota.pin(usize::MAX)
     }
 
     /// Nobody may be connected to this database of the pool's server for a moment: the connections of all pools close as

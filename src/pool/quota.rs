@@ -60,6 +60,8 @@ pub enum PoolMail {
 #[derive(Debug)]
 pub struct Quota {
     used: AtomicUsize,
+    /// Clients that keep a server connection beyond their transactions.
+    pinned: AtomicUsize,
     /// Workers with a client that waits and no way to serve it.
     hungry: AtomicUsize,
     /// Per worker: since when its front client waits (milliseconds of the process's clock, plus one).
@@ -69,6 +71,12 @@ pub struct Quota {
 /// A place in a pool's size; dropping it gives the place back.
 #[derive(Debug)]
 pub struct Slot {
+    quota: Arc<Quota>,
+}
+
+/// Counts a client that keeps a server connection.
+#[derive(Debug)]
+pub struct Pin {
     quota: Arc<Quota>,
 }
 
@@ -128,6 +136,7 @@ impl Quota {
     fn new(workers: usize) -> Self {
         Self {
             used: AtomicUsize::new(0),
+            pinned: AtomicUsize::new(0),
             hungry: AtomicUsize::new(0),
             waiting_since: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -141,6 +150,14 @@ impl Quota {
             })
             .ok()
             .map(|_| Slot { quota: Arc::clone(self) })
+    }
+
+    /// One more client keeps a server connection, if fewer than `limit` do.
+    pub fn pin(self: &Arc<Self>, limit: usize) -> Option<Pin> {
+        let pinned = self.pinned.fetch_update(Ordering::AcqRel, Ordering::Acquire, |pinned| {
+            (pinned < limit).then_some(pinned + 1)
+        });
+        pinned.ok().map(|_| Pin { quota: Arc::clone(self) })
     }
 
     /// Places taken by all workers.
@@ -176,6 +193,12 @@ impl Quota {
             .filter(|(worker, since)| *worker != but && *since > 0)
             .min_by_key(|(_, since)| *since)
             .map(|(worker, since)| (worker, since - 1))
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.quota.pinned.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

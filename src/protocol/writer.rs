@@ -213,6 +213,12 @@ Fplancache.c\0RRevalidateCachedQuery\0\0",
     });
 }
 
+/// A NOTICE.
+pub fn notice(message: &str) -> Vec<u8> {
+    let body = format!("SNOTICE\0VNOTICE\0C00000\0M{message}\0\0");
+    frame(b'N', body.as_bytes())
+}
+
 /// How bad an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {

@@ -101,6 +101,8 @@ impl Context {
                 handle.signal(Signal::IdleInTransaction);
             } else if handle.answer_due_at.get().is_some_and(|due| due <= now) {
                 handle.signal(Signal::Unanswered);
+            } else if handle.wants_pin.take() {
+                handle.signal(Signal::Retry);
             } else if handle
                 .input_ended_at
                 .get()

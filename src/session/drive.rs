@@ -10,6 +10,8 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 
+use tokio::time::Instant;
+
 use super::context::Context;
 use super::ending::End;
 use super::handle::{CancelTarget, Registered, Signal};
@@ -17,7 +19,7 @@ use crate::client_state::{ClientState, Definition};
 use crate::config::PoolMode;
 use crate::net::{CHUNK_BYTES, Stream};
 use crate::pool::listen::Subscription;
-use crate::pool::{Inquiry, Lease, Overlay, Pool, Repeat, Variant};
+use crate::pool::{Inquiry, Lease, Overlay, Pin, Pool, Repeat, Variant};
 use crate::protocol::{FrameError, LocalError, SqlState, TransactionStatus, writer};
 use crate::strategy::relay::{
     Farewell, ServerFault, Splice, Stop, from_client, from_server, server_lost,
@@ -53,6 +55,9 @@ pub(super) struct Session {
     /// For the server, in front of the client's first message on this lease.
     pub(super) preface: Vec<u8>,
     pub(super) input: Input,
+    /// Counts the client while it keeps its server connection.
+    pub(super) pin: Option<Pin>,
+    pub(super) pin_wanted_since: Option<Instant>,
     /// What the client listens to by way of the shared listener.
     pub(super) subscription: Option<Box<Subscription>>,
     /// What the server has said and what waits for the shared listener may be dealt with now.
@@ -110,6 +115,8 @@ impl Session {
             to_server: Vec::new(),
             preface: Vec::new(),
             input: Input::Open,
+            pin: None,
+            pin_wanted_since: None,
             subscription: None,
             is_server_heard: false,
         }
@@ -168,6 +175,10 @@ impl Session {
             Signal::Drain => self.leave_if_draining(),
             Signal::IdleInTransaction => self.end_idle_transaction(),
             Signal::Unanswered => self.give_up_server(),
+            Signal::Retry => {
+                self.is_inbox_ready |= !self.inbox.is_empty();
+                ControlFlow::Continue(())
+            }
             Signal::Cut => ControlFlow::Break(Turn::End(End::ShuttingDown)),
             Signal::Probe => {
                 self.probe();
@@ -396,6 +407,7 @@ impl Session {
         };
         let repeat = lease.server.exchange.attempt.take_repeat_if(true);
         self.is_server_heard = false;
+        self.forget_pin();
         self.handle.target.replace(CancelTarget::Nothing);
         self.handle.idle_in_transaction_since.set(None);
         self.to_server.clear();
@@ -512,7 +524,8 @@ impl Session {
             at += taken.bytes;
             self.vacate();
             let flow = match taken.stop {
-                Stop::More | Stop::Full => ControlFlow::Continue(()),
+                Stop::NeedPin if self.ask_to_pin() => continue,
+                Stop::More | Stop::Full | Stop::NeedPin => ControlFlow::Continue(()),
                 Stop::NeedListener => {
                     self.want_channels();
                     if let Some(subscription) = &self.subscription {
@@ -595,7 +608,8 @@ impl Session {
             let ledger = &lease.server.exchange.ledger;
             ledger.is_answer_coming() && !ledger.is_copy_in()
         });
-        if is_owed || !self.to_client.is_empty() || self.awaits_listener() {
+        let is_waiting = self.awaits_listener() || self.pin_wanted_since.is_some();
+        if is_owed || !self.to_client.is_empty() || is_waiting {
             return ControlFlow::Continue(false);
         }
         ControlFlow::Break(Turn::End(match self.input {

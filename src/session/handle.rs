@@ -35,6 +35,8 @@ pub struct SessionHandle {
     pub target: RefCell<CancelTarget>,
     /// Since when its transaction is idle.
     pub idle_in_transaction_since: Cell<Option<Instant>>,
+    /// It waits until it may keep its server connection.
+    pub wants_pin: Cell<bool>,
     /// When its server connection is taken for lost, if it says nothing before.
     pub answer_due_at: Cell<Option<Instant>>,
     /// When the client closed its sending side, or when it was last probed since.
@@ -64,6 +66,8 @@ pub enum Signal {
     Probe,
     /// The transaction was idle for too long.
     IdleInTransaction,
+    /// Try again what could not be done.
+    Retry,
     /// The server has owed an answer for too long.
     Unanswered,
     /// Leave at once.
@@ -80,6 +84,7 @@ impl Registry {
             key,
             target: RefCell::default(),
             idle_in_transaction_since: Cell::new(None),
+            wants_pin: Cell::new(false),
             answer_due_at: Cell::new(None),
             input_ended_at: Cell::new(None),
             signal: Cell::new(None),

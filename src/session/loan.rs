@@ -88,7 +88,11 @@ impl Session {
         {
             self.handle.target.replace(CancelTarget::Nothing);
             self.give_back(lease);
+            if self.pin.is_some() {
+                self.forget_pin();
+            }
         } else if let Some(mut lease) = self.lease.take() {
+            self.count_pin();
             // It stays, and something has been reset further than the client's session began.
             if lease.server.actual.is_some() && !lease.server.has(&self.overlay) {
                 self.prepare(&mut lease);

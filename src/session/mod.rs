@@ -21,6 +21,7 @@ mod handle;
 mod listen;
 mod loan;
 mod login;
+mod pin;
 mod replication;
 mod scram;
 mod startup;

@@ -70,7 +70,11 @@ impl Replication {
             match self.handle.take_signal() {
                 Some(Signal::Cut) => Poll::Ready(()),
                 Some(
-                    Signal::Drain | Signal::Probe | Signal::IdleInTransaction | Signal::Unanswered,
+                    Signal::Drain
+                    | Signal::Probe
+                    | Signal::Retry
+                    | Signal::IdleInTransaction
+                    | Signal::Unanswered,
                 )
                 | None => Poll::Pending,
             }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::launch::{Role, launch};
+use crate::launch::{Role, SOON, launch};
 use crate::support::frames::{
     bind, close, describe, execute, extended, function_call, parse, query, sync,
 };
-use crate::support::{Postgres, Proxy, Wire};
+use crate::support::{Postgres, Proxy, Wire, eventually};
 
 /// All that a session can leave behind, as its own next statement sees it.
 const STATE: &str = "select \
@@ -337,4 +337,75 @@ fn a_connection_is_kept_no_longer_than_its_cause() {
         assert_eq!(other.query(STATE).ok().rows(), [CLEAN], "after {cause}");
         assert_eq!(server_pid(&mut other), pid, "after {cause}");
     }
+}
+
+#[test]
+fn no_more_connections_are_kept_than_may_be() {
+    let proxy = launch("size=4 max_pinned_share=50 server.workers=2");
+    let role = Role::new();
+    let mut owners: Vec<_> = (0..3).map(|_| role.wire(&proxy)).collect();
+    let lock = |number: usize| format!("select pg_advisory_lock({})", 900 + number);
+    for (number, wire) in owners.iter_mut().enumerate().take(2) {
+        wire.query(&lock(number)).ok();
+        // Once is enough.
+        wire.query("create temp table kept (a int)").ok();
+    }
+    let mut third = owners.pop().unwrap();
+    for by_extended in [false, true] {
+        let ask = |wire: &mut Wire, sql: &str| {
+            if by_extended { wire.extended(sql, &[]) } else { wire.query(sql) }
+        };
+        let reply = ask(&mut third, &lock(2));
+        assert_eq!((reply.sqlstate().as_deref(), reply.status()), (Some("53400"), Some('I')));
+        assert!(reply.error_field('H').unwrap().contains("pool.max_pinned_share"), "{reply}");
+        // What needs no connection for longer is served, and a transaction fails as with any error.
+        assert_eq!(ask(&mut third, "select 1").ok().value(), "1");
+        third.query("begin").ok();
+        assert_eq!(ask(&mut third, &lock(2)).status(), Some('E'));
+        assert_eq!(ask(&mut third, "select 1").sqlstate().as_deref(), Some("25P02"));
+        third.query("rollback").ok();
+        third.query("set work_mem = '5MB'; listen kept").ok();
+    }
+    third.ask(&[parse("s", &lock(2), &[]), sync()].concat()).ok();
+    let run = [bind("", "s", &[]), execute("", 0), sync()].concat();
+    assert_eq!(third.ask(&run).sqlstate().as_deref(), Some("53400"));
+    owners.pop().unwrap().close();
+    eventually("there is a place", SOON, || third.ask(&run).sqlstate().is_none());
+    assert_eq!(third.query("select pg_advisory_unlock(902)").ok().value(), "t");
+}
+
+#[test]
+fn who_would_keep_one_more_can_wait() {
+    let proxy = launch("size=2 max_pinned_share=50 over_pinned_share=wait wait_timeout=3s");
+    let role = Role::new();
+    let (mut owner, mut waiter, mut other) =
+        (role.wire(&proxy), role.wire(&proxy), role.wire(&proxy));
+    owner.query("select pg_advisory_lock(910)").ok();
+    waiter.send(&query("select pg_advisory_lock(911)"));
+    assert!(waiter.is_silent_for(Duration::from_millis(300)));
+    // It holds none meanwhile.
+    other.query("select 1").ok();
+    owner.query("select pg_advisory_unlock(910)").ok();
+    waiter.until_ready().ok();
+    let reply = owner.query("select pg_advisory_lock(910)");
+    assert_eq!(reply.sqlstate().as_deref(), Some("53400"));
+    waiter.close();
+    owner.query("select pg_advisory_lock(910)").ok();
+}
+
+#[test]
+fn a_notice_tells_why_a_connection_is_kept() {
+    let proxy = launch("size=2 pin_notice=true");
+    let role = Role::new();
+    let mut wire = role.wire(&proxy);
+    assert_eq!(wire.query("set work_mem = '5MB'").ok().tags(), "CZ");
+    let reply = wire.query("select pg_advisory_lock(920)").ok();
+    assert_eq!(reply.tags(), "TDCNZ");
+    let notice = reply.all(b'N').next().unwrap().field('M').unwrap();
+    assert_eq!(notice, "the server connection stays with this client: advisory_lock");
+    // Once.
+    assert_eq!(wire.query("create temp table told (a int)").ok().tags(), "CZ");
+    wire.query("select pg_advisory_unlock(920); drop table told").ok();
+    wire.query("select 1").ok();
+    assert_eq!(wire.extended("prepare told as select 1", &[]).ok().tags(), "12nCNZ");
 }

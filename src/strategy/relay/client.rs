@@ -29,6 +29,8 @@ pub enum Stop {
     /// The next frame makes the client listen on channels that the shared listener has not granted yet:
     /// [`Channels::wanted`](crate::client_state::Channels::wanted).
     NeedListener,
+    /// The next frame may keep the server connection with the client: its pool has to allow that.
+    NeedPin,
     /// The server connection owes as many replies as it may, or one of them decides what the next frame means.
     Full,
     /// The client says good-bye.

@@ -28,7 +28,7 @@ pub(super) fn done(state: &mut ClientState, exchange: &mut Exchange, deed: Deed)
         Deed::Apply => exchange.preparation = exchange.preparation.step(),
         Deed::Ask(question) => exchange.inquiry.answer(question),
         // A query has succeeded only with its ReadyForQuery, a description is looked at by `describe`.
-        Deed::None | Deed::Query(_) | Deed::Use(..) | Deed::Examine(_) => {}
+        Deed::None | Deed::Query(_) | Deed::Use(..) | Deed::Examine(_) | Deed::Refuse(_) => {}
     }
 }
 
@@ -124,6 +124,7 @@ pub(super) fn failed(
         | Deed::Examine(_)
         | Deed::OwnUnnamed
         | Deed::Apply
-        | Deed::Ask(_) => {}
+        | Deed::Ask(_)
+        | Deed::Refuse(_) => {}
     }
 }

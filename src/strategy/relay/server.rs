@@ -156,6 +156,9 @@ fn judge(
         }
         Verdict::Ready(status, deed) => {
             ready(state, exchange, status, deed);
+            if let Some(notice) = pin_notice(state, status) {
+                return Ok(Reply::Behind(notice));
+            }
             true
         }
         Verdict::Refused(Deed::Apply) => {
@@ -184,6 +187,14 @@ fn judge(
     // The parameters' types of a shared statement are told with its columns: an error there may be repaired.
     let is_told = is_forwarded && !(tag == b't' && exchange.described_types.is_some());
     Ok(behind(types, if is_told { Reply::Forward } else { Reply::Swallow }))
+}
+
+/// What tells the client that it keeps its server connection.
+fn pin_notice(state: &mut ClientState, status: TransactionStatus) -> Option<Vec<u8>> {
+    if status != TransactionStatus::Idle || state.session.pins.is_empty() && state.own.is_empty() {
+        return None;
+    }
+    state.pin_notice().map(|text| writer::notice(&text))
 }
 
 /// The shared listener tells what is sent on this notification's channel.
@@ -270,6 +281,9 @@ fn error(
     failed(state, exchange, &failure.deed, error);
     if is_repaired(state, exchange, &failure.deed, error) {
         return Reply::Swallow;
+    }
+    if let Deed::Refuse(error) = &failure.deed {
+        return Reply::Instead(error.to_vec());
     }
     if failure.is_refusal {
         let mut out = Vec::new();

@@ -20,6 +20,7 @@ const POLICY: SessionPolicy = SessionPolicy {
     keep_sequences: false,
     shares_listener: false,
     lost_listener: LostListener::Relisten,
+    announces_pins: false,
 };
 
 /// Statements of more bytes are passed on unread.

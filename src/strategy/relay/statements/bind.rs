@@ -21,7 +21,9 @@ impl Sending<'_, '_> {
             Place::Server => return self.use_servers(names.statement, Owed::Bind, front.body()),
             Place::Shared(statement) => statement,
         };
-        if let Some(step) = self.prepares_channels(statement.footprint, statement.text()) {
+        let footprint = statement.footprint;
+        let waits = self.must_not_pin(footprint, Owed::Bind);
+        if let Some(step) = waits.or_else(|| self.prepares_channels(footprint, statement.text())) {
             return step;
         }
         let server_name = match self.supply(&statement) {
@@ -86,9 +88,11 @@ impl Sending<'_, '_> {
                 if self.shows_own_statements(footprint) {
                     return self.hold();
                 }
-                if owed == Owed::Bind
-                    && let Some(step) = self.prepares_channels(footprint, text(&parse))
-                {
+                let waits = (owed == Owed::Bind).then(|| {
+                    let waits = self.must_not_pin(footprint, owed);
+                    waits.or_else(|| self.prepares_channels(footprint, text(&parse)))
+                });
+                if let Some(step) = waits.flatten() {
                     return step;
                 }
             }

@@ -13,11 +13,13 @@
 //! What a statement does to the session is noted when it is about to run: at its Query, or at its Bind.
 //!
 //! `query.rs` and `parse.rs` say what becomes of a text, `bind.rs` what of a name, `place.rs` where statements are
-//! and how they get there; `channels.rs` is about LISTEN.
+//! and how they get there; `channels.rs` is about LISTEN, `pins.rs` about
+//! what keeps a server connection.
 
 mod bind;
 mod channels;
 mod parse;
+mod pins;
 mod place;
 mod query;
 

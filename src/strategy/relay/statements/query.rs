@@ -25,6 +25,9 @@ impl Sending<'_, '_> {
             self.note(footprint, text, b"");
             return self.pass(Owed::Query);
         }
+        if let Some(step) = self.must_not_pin(footprint, Owed::Query) {
+            return step;
+        }
         if self.guards_prepared(footprint, text, b"") || self.shows_own_statements(footprint) {
             return self.hold();
         }
