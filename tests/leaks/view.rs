@@ -39,6 +39,12 @@ pub(crate) fn own(wire: &mut Wire, client: usize) -> String {
     format!("{view}, told {:?}", told.collect::<Vec<_>>())
 }
 
+/// The last value that a sequence has given the client; 55000: there is none.
+pub(crate) fn last_value(wire: &mut Wire) -> String {
+    let reply = wire.query("select lastval()");
+    reply.sqlstate().unwrap_or_else(|| reply.value())
+}
+
 /// That of somebody who is in a transaction of its own from then on.
 pub(crate) fn of_probe(wire: &mut Wire) -> String {
     wire.query("begin").ok();

@@ -163,6 +163,10 @@ fn judge(
         }
         Verdict::Refused(Deed::Apply) => {
             let error = ServerError::new(body);
+            if error.is_fatal() && (Fatal { code: error.code() }).is_the_servers_own_doing() {
+                // It goes down, and nothing of the client's has run yet: the end of the stream says the rest.
+                return Ok(Reply::Swallow);
+            }
             let code = error.code().unwrap_or(SqlState::INTERNAL_ERROR);
             return Err(ServerFault::NotApplied { code, message: error.message() });
         }

@@ -61,6 +61,24 @@ fn pieces<'a>(stream: &'a [u8], lengths: &'a [usize]) -> impl Iterator<Item = &'
     })
 }
 
+#[test]
+fn a_server_that_goes_down_while_settings_are_applied_takes_nothing_with_it() {
+    let refused = |body: &[u8]| {
+        let mut state = ClientState::new(PoolMode::Transaction, POLICY, Rc::default());
+        let mut exchange = Exchange::default();
+        super::apply(&mut exchange, &[(b"role", Some(b"bob"))], &mut Vec::new());
+        let message = frame(b'E', body);
+        let mut splice = Splice::new(&message);
+        let relayed = from_server(&mut state, &mut exchange, &message, &mut splice);
+        assert!(splice.bytes().is_empty());
+        relayed.map(|_| super::server_lost(&mut state, &exchange, "it closed the connection"))
+    };
+    let down = refused(b"SFATAL\0VFATAL\0C57P01\0Mgoing down\0\0");
+    assert_eq!(down, Ok(super::Farewell::Stay(Vec::new())));
+    let gone = refused(b"SERROR\0VERROR\0C22023\0Mrole \"bob\" does not exist\0\0");
+    assert!(matches!(gone, Err(ServerFault::NotApplied { .. })), "{gone:?}");
+}
+
 /// What came of a client's stream.
 #[derive(Debug, PartialEq, Eq)]
 struct Asked {
