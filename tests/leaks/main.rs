@@ -98,12 +98,19 @@ impl World {
             self.note(format!("{step}: client {client} {act:?}"));
             self.pairs[client].run(&act);
         }
+        // A client's own look may clear up what it has left behind.
+        let idle_first = random.percent(50);
+        if idle_first {
+            self.check_idle();
+        }
         self.check_own(client);
         if random.percent(30) {
             let other = random.below(CLIENTS);
             self.check_own(other);
         }
-        self.check_idle();
+        if !idle_first {
+            self.check_idle();
+        }
     }
 
     fn note(&mut self, what: String) {
