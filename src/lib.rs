@@ -1,4 +1,5 @@
 //! pgsteward: a PostgreSQL wire-protocol proxy.
+pub mod admin;
 pub mod analysis;
 pub mod auth;
 pub mod cli;

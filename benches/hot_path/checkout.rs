@@ -43,14 +43,18 @@ fn pool(port: u16) -> Rc<Pool> {
     let database = config.databases.any.clone().unwrap();
     let shared = Arc::new(SharedPools::new(vec![unbounded_channel().0]));
     let hubs = Arc::new(SharedHubs::new(Vec::new()));
-    let pools = Pools::new(WorkerId(0), shared, hubs, &config, tokio::time::Instant::now());
-    pools.pool(Target {
-        key: PoolKey { database: Arc::from("shop"), user: Arc::from("alice") },
-        address: database.address,
-        dbname: "shop".to_owned(),
-        password: None,
-        settings: database.pool,
-    })
+    let pools =
+        Pools::new(WorkerId(0), shared, hubs, &config, Arc::default(), tokio::time::Instant::now());
+    pools.pool(
+        Target {
+            key: PoolKey { database: Arc::from("shop"), user: Arc::from("alice") },
+            address: database.address,
+            dbname: "shop".to_owned(),
+            password: None,
+            settings: database.pool,
+        },
+        "alice",
+    )
 }
 
 /// A server that lets one client in and then hears it out; its port.

@@ -24,7 +24,7 @@ pub(super) struct ConfigArguments {
     /// Where clients connect (server.listen)
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// Where the admin HTTP server will listen (server.admin_listen)
+    /// Where the admin HTTP server listens, or "off" (server.admin_listen)
     #[arg(long, value_name = "HOST:PORT")]
     admin_listen: Option<String>,
 }

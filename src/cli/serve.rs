@@ -18,15 +18,12 @@ pub(super) fn run(source: &Source) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    telemetry::logging::start(loaded.config.log.level);
+    telemetry::logging::start(loaded.config.log.level, loaded.config.log.format);
     tracing::info!("configuration: {}", loaded.name);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    if source.admin_listen.is_some() {
-        tracing::warn!("--admin-listen: this version has no admin HTTP server yet");
-    }
-    match server::run(loaded.config) {
+    match server::run(loaded.config, source.clone()) {
         Ok(Outcome::Drained) => ExitCode::SUCCESS,
         Ok(Outcome::Cut) => ExitCode::from(EXIT_CUT),
         Err(error) => {

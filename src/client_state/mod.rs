@@ -112,8 +112,13 @@ impl ClientState {
         if !keeps || !self.session.announces_pin() {
             return None;
         }
-        let reason = self.session.pins.first().unwrap_or(Effect::Prepare);
-        Some(format!("the server connection stays with this client: {}", reason.as_str()))
+        let reason = self.pin_reason().as_str();
+        Some(format!("the server connection stays with this client: {reason}"))
+    }
+
+    /// Why the server connection stays, if it does.
+    pub fn pin_reason(&self) -> Effect {
+        self.session.pins.first().unwrap_or(Effect::Prepare)
     }
 
     /// Whether the server connection stays beyond the transaction.

@@ -62,6 +62,13 @@ pub struct Budget {
     max: usize,
 }
 
+impl Budget {
+    /// Bytes taken.
+    pub fn used(&self) -> usize {
+        self.used.get()
+    }
+}
+
 impl Statement {
     /// A statement that nothing is known of yet.
     pub fn new(

@@ -8,13 +8,17 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::shown::Shown;
+
 /// All that the proxy needs to know to run.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where clients connect.
     pub listen: SocketAddr,
-    /// Where the admin HTTP server will listen (not served yet).
-    pub admin_listen: SocketAddr,
+    /// Where the admin HTTP server listens; `None`: nowhere.
+    pub admin_listen: Option<SocketAddr>,
+    /// Who may operate the proxy.
+    pub admin: Admin,
     /// Worker threads of the data plane (1..=64).
     pub workers: u16,
     /// How long SIGTERM waits for transactions to end.
@@ -33,6 +37,8 @@ pub struct Config {
     pub databases: Databases,
     /// Clients that log in with SCRAM, and settings of single users.
     pub users: HashMap<String, User>,
+    /// Every key that stands there once, for operators.
+    pub shown: Vec<Shown>,
 }
 
 /// Logging to standard error.
@@ -40,6 +46,36 @@ pub struct Config {
 pub struct Log {
     /// Least severe level that is written.
     pub level: LogLevel,
+    /// How lines are written.
+    pub format: LogFormat,
+    /// Whether each client that comes or goes is logged at `info`.
+    pub connections: bool,
+    /// Requests that took so long are logged; `None`: none.
+    pub slow: Option<Duration>,
+    /// Summed-up counts are logged this often; `None`: never.
+    pub stats: Option<Duration>,
+}
+
+/// Who may operate the proxy.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Users of the console who may do everything.
+    pub admin_users: Vec<String>,
+    /// Users of the console who may look.
+    pub stats_users: Vec<String>,
+    /// What HTTP requests must show; `None`: nothing.
+    pub token: Option<Secret>,
+    /// Averages are made over so long.
+    pub stats_period: Duration,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// Levels of log lines.

@@ -27,6 +27,10 @@ pub(super) enum Kind {
     Integer(i64, i64),
     /// An IP address and a port.
     SocketAddress,
+    /// The same, or "off".
+    SocketAddressOrOff,
+    /// A list of names.
+    Names,
     Duration,
     /// A duration or "off".
     DurationOrOff,
@@ -66,7 +70,7 @@ pub(super) const OVER_PINNED_SHARE: &[&str] = &["error", "wait"];
 pub(super) const POOL_MODES: &[&str] = &["transaction", "session", "statement"];
 
 /// The sections that appear once.
-pub(super) const SECTIONS: &[Section] = &[SERVER, LOG, AUTH, NET, LIMITS, PREPARED, POOL];
+pub(super) const SECTIONS: &[Section] = &[SERVER, ADMIN, LOG, AUTH, NET, LIMITS, PREPARED, POOL];
 
 const SERVER: Section = Section {
     name: "server",
@@ -80,9 +84,9 @@ const SERVER: Section = Section {
         ),
         key(
             "admin_listen",
-            Kind::SocketAddress,
+            Kind::SocketAddressOrOff,
             "\"127.0.0.1:9432\"",
-            "Reserved for the admin HTTP server: nothing listens there yet.",
+            "Where the admin HTTP server listens (health, metrics, JSON). An address that others reach needs admin.token.",
         ),
         key(
             "workers",
@@ -99,16 +103,84 @@ const SERVER: Section = Section {
     ],
 };
 
+const ADMIN: Section = Section {
+    name: "admin",
+    doc: "Operating the proxy: the console (databases `pgsteward` and `pgbouncer`) and HTTP.",
+    keys: &[
+        key(
+            "admin_users",
+            Kind::Names,
+            "[\"pgsteward\", \"pgbouncer\", \"postgres\"]",
+            "Users of the console who may do everything. They log in like any client: with `trust` whoever says so from a loopback address, with `scram-sha-256` by the password of their [[users]] entry.",
+        ),
+        key(
+            "stats_users",
+            Kind::Names,
+            "[]",
+            "Users of the console who may use SHOW, and nothing else.",
+        ),
+        optional(
+            "token",
+            Kind::Secret,
+            "HTTP requests must show it (`Authorization: Bearer ...`), but for /livez and /readyz.",
+        ),
+        key("stats_period", Kind::Duration, "\"60s\"", "SHOW STATS shows averages over so long."),
+    ],
+};
+
 const LOG: Section = Section {
     name: "log",
     doc: "Log lines, on standard error.",
-    keys: &[key(
-        "level",
-        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
-        "\"info\"",
-        "The least severe level that is written.",
-    )],
+    keys: &[
+        key(
+            "level",
+            Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+            "\"info\"",
+            "The least severe level that is written.",
+        ),
+        key(
+            "format",
+            Kind::Choice(&["text", "json"]),
+            "\"text\"",
+            "Lines for people, or one JSON object a line.",
+        ),
+        key(
+            "connections",
+            Kind::Flag,
+            "true",
+            "A line at `info` for each client that comes or goes, with the reason; else at `debug`.",
+        ),
+        key(
+            "slow",
+            Kind::DurationOrOff,
+            "\"off\"",
+            "Requests that took so long, their wait for a server connection included, are logged at `warn` with their text: literals too.",
+        ),
+        key(
+            "stats",
+            Kind::DurationOrOff,
+            "\"off\"",
+            "Counts summed up over so long are logged at `info`.",
+        ),
+    ],
 };
+
+/// Keys that are read at the start only; of a section with `*`, all.
+const FIXED: &[(&str, &str)] = &[
+    ("server", "listen"),
+    ("server", "admin_listen"),
+    ("server", "workers"),
+    ("auth", "mock_key"),
+    ("net", "backlog"),
+    ("log", "format"),
+    ("limits", "notification_bytes"),
+    ("prepared", "*"),
+];
+
+/// Whether a key can be changed while the proxy runs.
+pub(super) fn is_changeable(section: &str, key: &str) -> bool {
+    !FIXED.iter().any(|(known, name)| *known == section && (*name == key || *name == "*"))
+}
 
 const AUTH: Section = Section {
     name: "auth",

@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::checked::{
-    Address, AfterUnknown, Auth, AuthMethod, Config, Database, Databases, Limits, Log, LogLevel,
-    LostListener, Net, PoolMode, PoolSettings, Prepared, Secret, SessionPolicy, User,
+    Address, Admin, Auth, AuthMethod, Config, Database, Databases, Limits, Log, Net, PoolSettings,
+    Prepared, Secret, SessionPolicy, User,
 };
+use super::choices::{after_unknown, log_format, log_level, lost_listener, pool_mode};
 use super::fault::Faults;
-use super::keys::{self, Key, Kind, Section};
+use super::keys::{self, Section};
+use super::shown;
+use super::upstream;
+use super::value::Value;
 use super::written::{self, Entry, Node, Origin, Table};
-use super::{units, upstream};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "proxy.toml";
@@ -131,11 +134,20 @@ impl<'a> Reader<'a> {
         let limits = self.section(root, "limits");
         let prepared = self.section(root, "prepared");
         let config = Config {
-            listen: self.socket_address(&server, "listen"),
+            listen: self
+                .socket_address(&server, "listen")
+                .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0))),
             admin_listen: self.socket_address(&server, "admin_listen"),
+            admin: self.admin(),
             workers: u16::try_from(self.integer(&server, "workers")).unwrap_or(1),
             shutdown_grace: self.duration(&server, "shutdown_grace"),
-            log: Log { level: log_level(&self.text(&log, "level").unwrap_or_default()) },
+            log: Log {
+                level: log_level(&self.text(&log, "level").unwrap_or_default()),
+                format: log_format(&self.text(&log, "format").unwrap_or_default()),
+                connections: self.flag(&log, "connections"),
+                slow: self.duration_or_off(&log, "slow"),
+                stats: self.duration_or_off(&log, "stats"),
+            },
             auth: self.auth(),
             net: Net {
                 keepalive: self.duration_or_off(&net, "keepalive"),
@@ -160,6 +172,7 @@ impl<'a> Reader<'a> {
             },
             databases: self.databases(),
             users: self.users(),
+            shown: shown::list(self.root),
         };
         self.cross_check(&config);
         config
@@ -180,6 +193,14 @@ impl<'a> Reader<'a> {
             );
         }
         self.refuse_shared_logins(&config.users);
+        if config.admin.token.is_none()
+            && let Some(address) = config.admin_listen.filter(|address| !address.ip().is_loopback())
+        {
+            self.faults.add(
+                &whole,
+                format!("server.admin_listen: {address} is open to others: set admin.token, or listen on a loopback address"),
+            );
+        }
         let is_open = !config.listen.ip().is_loopback();
         if config.auth.method == AuthMethod::Trust && is_open {
             self.warnings.push(if config.auth.trust_remote {
@@ -254,6 +275,16 @@ impl<'a> Reader<'a> {
                 .map(|name| format!(" (did you mean {path}{dot}{name}?)"))
                 .unwrap_or_default();
             self.faults.add(&entry.origin, format!("{path}{dot}{name}: unknown key{hint}"));
+        }
+    }
+
+    fn admin(&mut self) -> Admin {
+        let admin = self.section(self.root, "admin");
+        Admin {
+            admin_users: self.names(&admin, "admin_users"),
+            stats_users: self.names(&admin, "stats_users"),
+            token: self.text(&admin, "token").map(Secret::new),
+            stats_period: self.duration(&admin, "stats_period"),
         }
     }
 
@@ -515,116 +546,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn socket_address(&mut self, scope: &Scope<'_>, name: &str) -> SocketAddr {
+    fn names(&mut self, scope: &Scope<'_>, name: &str) -> Vec<String> {
         match self.value(scope, name) {
-            Some(Value::SocketAddress(address)) => address,
-            _ => SocketAddr::from(([127, 0, 0, 1], 0)),
-        }
-    }
-}
-
-/// A value that fits its key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Value {
-    Text(String),
-    Flag(bool),
-    Integer(i64),
-    SocketAddress(SocketAddr),
-    Duration(Option<Duration>),
-    Size(usize),
-}
-
-impl Value {
-    fn read(key: &Key, node: &Node) -> Result<Self, String> {
-        match (key.kind, node) {
-            (Kind::Text | Kind::Secret, Node::Text(text)) => Ok(Self::Text(text.clone())),
-            (Kind::Secret, _) => Err("expected a text in quotes".to_owned()),
-            (Kind::Flag, Node::Flag(flag)) => Ok(Self::Flag(*flag)),
-            (Kind::Integer(min, max), Node::Integer(number)) if (min..=max).contains(number) => {
-                Ok(Self::Integer(*number))
-            }
-            (Kind::SocketAddress, Node::Text(text)) => {
-                text.parse().map(Self::SocketAddress).map_err(|_not_one| {
-                    format!("\"{text}\" is not an address with a port, like \"127.0.0.1:6432\"")
-                })
-            }
-            (Kind::DurationOrOff, Node::Text(text)) if text == "off" => Ok(Self::Duration(None)),
-            (Kind::Duration | Kind::DurationOrOff, Node::Text(text)) => {
-                units::duration(text).map(|duration| Self::Duration(Some(duration)))
-            }
-            (Kind::Duration | Kind::DurationOrOff, Node::Integer(number)) => {
-                units::duration(&number.to_string()).map(|duration| Self::Duration(Some(duration)))
-            }
-            (Kind::Size, Node::Text(text)) => units::size(text).map(Self::Size),
-            (Kind::Size, Node::Integer(number)) => units::size(&number.to_string()).map(Self::Size),
-            (Kind::Choice(choices), Node::Text(text)) if choices.contains(&text.as_str()) => {
-                Ok(Self::Text(text.clone()))
-            }
-            (kind @ Kind::Choice(_), Node::Text(text)) => {
-                Err(format!("expected {}, not \"{text}\"", kind.describe()))
-            }
-            (kind, node) => Err(format!("expected {}, not {}", kind.describe(), node.describe())),
+            Some(Value::List(names)) => names,
+            _ => Vec::new(),
         }
     }
 
-    fn integer(&self) -> Option<i64> {
-        match self {
-            Self::Integer(number) => Some(*number),
+    fn socket_address(&mut self, scope: &Scope<'_>, name: &str) -> Option<SocketAddr> {
+        match self.value(scope, name)? {
+            Value::SocketAddress(address) => address,
             _ => None,
         }
-    }
-}
-
-impl Kind {
-    /// What a value must be, in words.
-    pub(super) fn describe(self) -> String {
-        match self {
-            Self::Text => "a text in quotes".to_owned(),
-            Self::Secret => "a secret text in quotes".to_owned(),
-            Self::Flag => "true or false".to_owned(),
-            Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
-            Self::SocketAddress => "an address with a port".to_owned(),
-            Self::Duration => "a duration (ms, s, min, h, d)".to_owned(),
-            Self::DurationOrOff => "a duration (ms, s, min, h, d) or \"off\"".to_owned(),
-            Self::Size => "a size (B, KiB, MiB, GiB)".to_owned(),
-            Self::Choice(choices) => {
-                let quoted: Vec<_> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
-                format!("one of {}", quoted.join(", "))
-            }
-        }
-    }
-}
-
-fn log_level(name: &str) -> LogLevel {
-    match name {
-        "error" => LogLevel::Error,
-        "warn" => LogLevel::Warn,
-        "debug" => LogLevel::Debug,
-        "trace" => LogLevel::Trace,
-        _ => LogLevel::Info,
-    }
-}
-
-fn after_unknown(name: &str) -> AfterUnknown {
-    match name {
-        "keep" => AfterUnknown::Keep,
-        "pin" => AfterUnknown::Pin,
-        _ => AfterUnknown::Reset,
-    }
-}
-
-fn lost_listener(name: &str) -> LostListener {
-    match name {
-        "disconnect" => LostListener::Disconnect,
-        _ => LostListener::Relisten,
-    }
-}
-
-fn pool_mode(name: &str) -> PoolMode {
-    match name {
-        "session" => PoolMode::Session,
-        "statement" => PoolMode::Statement,
-        _ => PoolMode::Transaction,
     }
 }
 

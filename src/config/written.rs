@@ -116,6 +116,12 @@ pub(super) fn put(root: &mut Table, path: &[&str], entry: Entry) {
 
 /// A value of the command line: as in TOML, or a text without its quotes.
 pub(super) fn literal(value: &str) -> Node {
+    if let Some(items) = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let items = items.split(',').map(str::trim).filter(|item| !item.is_empty());
+        let entry =
+            |item| Entry { node: literal(item), origin: Origin::Argument("--set".to_owned()) };
+        return Node::List(items.map(entry).collect());
+    }
     match value {
         "true" => Node::Flag(true),
         "false" => Node::Flag(false),

@@ -9,6 +9,7 @@ use super::exchange::{Exchange, Sequences};
 use super::lease::Lease;
 use crate::protocol::frame::{HEADER_BYTES, server_header};
 use crate::protocol::{ServerError, TransactionStatus, writer};
+use crate::telemetry::metrics::PoolCounter;
 
 /// Longest message that a server may send while it cleans up (notices of what was dropped).
 const MESSAGE_MAX: usize = 1024 * 1024;
@@ -33,17 +34,20 @@ const TRUE: &[u8] = b"\0\0\0\x01t";
 
 /// Rolls back, cleans up and gives the connection back, or closes it.
 pub(super) async fn clean(mut lease: Lease, cleanup: Cleanup) {
-    let limit = lease.pool().target.settings.connect_timeout;
+    lease.pool().cells.count(PoolCounter::Resets);
+    lease.server.backend.is_cleaned.set(true);
+    let limit = lease.pool().target().settings.connect_timeout;
     match tokio::time::timeout(limit, run(&mut lease, cleanup)).await {
         Ok(Ok(())) => {
             lease.server.actual = Some(Rc::clone(&lease.server.variant.overlays.base));
+            lease.server.backend.is_cleaned.set(false);
             lease.release();
         }
         Ok(Err(error)) => {
-            tracing::debug!(pool = %lease.pool().target.key, %error, "cleanup failed");
+            tracing::debug!(pool = %lease.pool().key, %error, "cleanup failed");
         }
         Err(_elapsed) => {
-            tracing::warn!(pool = %lease.pool().target.key, ?limit, "cleanup took too long");
+            tracing::warn!(pool = %lease.pool().key, ?limit, "cleanup took too long");
         }
     }
 }
@@ -56,7 +60,8 @@ async fn run(lease: &mut Lease, cleanup: Cleanup) -> io::Result<()> {
     let all = ["ROLLBACK", "DISCARD ALL", "RESET ROLE"];
     let is_idle = lease.server.exchange.ledger.status() == TransactionStatus::Idle;
     ask(lease, all.get(usize::from(is_idle)..).unwrap_or_default()).await?;
-    lease.server.exchange = Exchange::default();
+    let cells = Rc::clone(&lease.server.exchange.cells);
+    lease.server.exchange = Exchange::counted(cells);
     Ok(())
 }
 

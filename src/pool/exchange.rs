@@ -9,6 +9,7 @@ use super::ledger::Ledger;
 use super::prepared::Prepared;
 use crate::client_state::{Arm, Body, Question, Statement};
 use crate::protocol::{SqlState, TransactionStatus};
+use crate::telemetry::PoolCells;
 
 /// The conversation on one server connection.
 #[derive(Debug, Default)]
@@ -42,6 +43,8 @@ pub struct Exchange {
     pub findings: Findings,
     /// The server has said that it closes the connection.
     pub fatal: Option<Fatal>,
+    /// Where its pool counts.
+    pub cells: Rc<PoolCells>,
 }
 
 /// What shows in what is relayed, and concerns more than this connection.
@@ -183,6 +186,11 @@ pub struct Fatal {
 }
 
 impl Exchange {
+    /// Nothing is under way, and what comes is counted here.
+    pub fn counted(cells: Rc<PoolCells>) -> Self {
+        Self { cells, ..Self::default() }
+    }
+
     /// Whether a part of a frame has gone to the client and the rest has not.
     pub fn is_mid_frame(&self) -> bool {
         matches!(self.body, Body::Forward(_))

@@ -68,6 +68,7 @@ impl Lease {
     /// Cancels what runs on it and closes it. Its place in the pool is free when the server process is gone:
     /// else there would be more of them than the pool's size for a while.
     pub fn abandon(mut self) {
+        self.server.backend.is_cleaned.set(true);
         tokio::task::spawn_local(async move {
             let backend = Rc::clone(&self.server.backend);
             let over = async {

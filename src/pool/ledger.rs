@@ -159,6 +159,8 @@ pub struct Ledger {
     names: usize,
     /// Entries whose deeds make or close shared statements.
     moves: usize,
+    /// Parse messages sent since somebody asked.
+    parses_sent: u64,
     status: TransactionStatus,
     phase: Phase,
     copy: Copy,
@@ -173,6 +175,7 @@ impl Default for Ledger {
             groups: 0,
             names: 0,
             moves: 0,
+            parses_sent: 0,
             status: TransactionStatus::Idle,
             phase: Phase::Between,
             copy: Copy::No,
@@ -185,6 +188,11 @@ impl Ledger {
     /// Entries that wait for a reply.
     pub fn len(&self) -> usize {
         self.queue.len()
+    }
+
+    /// How many Parse messages were sent since this was asked last.
+    pub fn take_parses_sent(&mut self) -> u64 {
+        std::mem::take(&mut self.parses_sent)
     }
 
     /// Whether nothing is owed.
@@ -403,6 +411,7 @@ impl Ledger {
         self.groups += usize::from(ends_group(entry.owed));
         self.names += usize::from(entry.deed.concerns_names());
         self.moves += usize::from(entry.deed.moves_statements());
+        self.parses_sent += u64::from(entry.owed == Owed::Parse && entry.asker != Asker::Nobody);
         self.queue.push_back(entry);
     }
 

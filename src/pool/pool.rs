@@ -9,6 +9,7 @@
 //! Bounds: `pool.size` (and `pool.reserve`) over all workers ([`Quota`]), `pool.waiters`, `pool.wait_timeout`,
 //! `limits.startup_variants`.
 
+mod operate;
 mod upkeep;
 
 use std::cell::{Cell, RefCell};
@@ -21,16 +22,18 @@ use tokio::time::Instant;
 
 use super::dial::{DialError, Dialled, Parameters, dial, next_pause};
 use super::exchange::Exchange;
-use super::key::{StartupSettings, Target, Variant, is_same};
+use super::key::{PoolKey, StartupSettings, Target, Variant, is_same};
 use super::lease::Lease;
 use super::overlay::{Overlay, Overlays};
 use super::quota::{Pin, PoolMail, Quota, Slot};
 use super::registry::Common;
-use super::server::{Backend, Pulse, ServerConnection, Traveller};
+use super::server::{Alive, Backend, Pulse, ServerConnection, Traveller};
 use super::statements::Catalog;
 use super::ticket::{Ticket, WaitError, Waiting};
 use crate::config::PoolMode;
 use crate::ids::WorkerId;
+use crate::telemetry::PoolCells;
+use crate::telemetry::metrics::{Limit, PoolCounter, PoolHistogram};
 
 /// A client in front waits so long before a busy connection of another variant is closed for it.
 const VARIANT_PATIENCE: Duration = Duration::from_millis(100);
@@ -38,14 +41,25 @@ const VARIANT_PATIENCE: Duration = Duration::from_millis(100);
 /// A pool's part on this worker.
 #[derive(Debug)]
 pub struct Pool {
-    /// Where it logs in, and its settings.
-    pub target: Target,
+    /// Which one.
+    pub key: PoolKey,
+    /// As whom the client had logged in for which it was made.
+    pub(super) login: Box<str>,
+    /// What it has counted on this worker.
+    pub cells: Rc<PoolCells>,
+    target: RefCell<Rc<Target>>,
+    /// Of the target's settings: looked at for each request.
+    query_timeout: Cell<Option<Duration>>,
     common: Rc<Common>,
     quota: Arc<Quota>,
     catalog: Arc<Catalog>,
     me: Weak<Pool>,
     inner: RefCell<Inner>,
     lent: Cell<usize>,
+    /// All of its connections; those that have ended are left out from time to time.
+    backends: RefCell<Vec<Weak<Backend>>>,
+    /// Nobody is lent a connection, and none is kept: an operator has paused the database.
+    is_paused: Cell<bool>,
     /// Connections made before that are not lent again.
     vacated_at: Cell<Option<Instant>>,
 }
@@ -91,19 +105,37 @@ pub struct PoolCounts {
 }
 
 impl Pool {
-    pub(super) fn new(target: Target, common: Rc<Common>) -> Rc<Self> {
+    pub(super) fn new(target: Target, login: &str, common: Rc<Common>) -> Rc<Self> {
         let quota = common.shared.quota(&target.key);
         let catalog = common.shared.catalog(&target.address, &target.dbname);
+        let is_paused = common.gates.borrow().is_paused(&target.key.database);
         Rc::new_cyclic(|me| Self {
-            target,
+            key: target.key.clone(),
+            login: login.into(),
+            cells: Rc::default(),
+            query_timeout: Cell::new(target.settings.query_timeout),
+            target: RefCell::new(Rc::new(target)),
             common,
             quota,
             catalog,
             me: Weak::clone(me),
             inner: RefCell::default(),
             lent: Cell::new(0),
+            backends: RefCell::default(),
+            is_paused: Cell::new(is_paused),
             vacated_at: Cell::new(None),
         })
+    }
+
+    /// Where it logs in, and its settings.
+    pub fn target(&self) -> Rc<Target> {
+        Rc::clone(&self.target.borrow())
+    }
+
+    /// `pool.query_timeout`.
+    #[inline]
+    pub fn query_timeout(&self) -> Option<Duration> {
+        self.query_timeout.get()
     }
 
     /// How it stands.
@@ -131,7 +163,7 @@ impl Pool {
             inner.variants.push(known);
             return variant;
         }
-        if inner.variants.len() >= self.common.startup_variants {
+        if inner.variants.len() >= self.common.startup_variants.get() {
             inner.variants.remove(0);
         }
         let variant = Rc::new(Variant {
@@ -156,11 +188,12 @@ impl Pool {
         mode: PoolMode,
     ) -> Option<Lease> {
         let mut inner = self.inner.borrow_mut();
-        if !inner.waiters.is_empty() {
+        if !inner.waiters.is_empty() || self.is_paused.get() {
             return None;
         }
         let mut server = inner.take_idle(variant, Some(overlay))?;
         server.begin_lease(mode);
+        self.cells.count(PoolCounter::Assignments);
         Some(Lease::new(server, self.me.upgrade()?))
     }
 
@@ -168,8 +201,9 @@ impl Pool {
     pub fn wait(&self, variant: &Rc<Variant>) -> Result<Waiting, WaitError> {
         let me = self.me.upgrade().ok_or(WaitError::ShuttingDown)?;
         let waiters = self.inner.borrow().waiters.len();
-        if waiters >= self.target.settings.waiters {
-            return Err(WaitError::TooManyWaiters { pool: self.target.key.clone(), waiters });
+        if waiters >= self.target().settings.waiters {
+            self.common.process.count_limit(Limit::Waiters);
+            return Err(WaitError::TooManyWaiters { pool: self.key.clone(), waiters });
         }
         let ticket = Rc::new(Ticket::new(Rc::clone(variant)));
         self.inner.borrow_mut().waiters.push_back(Rc::clone(&ticket));
@@ -185,7 +219,8 @@ impl Pool {
 
     /// One more client keeps a server connection, if that is within `pool.max_pinned_share`.
     pub fn try_pin(&self) -> Option<Pin> {
-        let settings = &self.target.settings;
+        let target = self.target();
+        let settings = &target.settings;
         match settings.max_pinned_share {
             100.. => self.quota.pin(usize::MAX),
             share => self.quota.pin((settings.size * share / 100).max(1)),
@@ -201,7 +236,7 @@ impl Pool {
 
     /// Takes back a clean connection.
     pub(super) fn give_back(&self, mut server: Box<ServerConnection>) {
-        if self.is_too_old(&server, self.common.now.get()) || self.common.is_closing.get() {
+        if self.is_too_old(&server, self.common.now.get()) || !self.is_open() {
             server.say_goodbye();
             drop(server);
             self.slot_freed();
@@ -233,9 +268,17 @@ impl Pool {
     }
 
     fn grant(&self, ticket: &Ticket, server: Box<ServerConnection>) {
+        let waited = ticket.since.elapsed();
+        self.cells.count(PoolCounter::Assignments);
+        self.cells.observe(PoolHistogram::Wait, waited);
         if let Some(me) = self.me.upgrade() {
             ticket.grant(Lease::new(server, me));
         }
+    }
+
+    /// Whether connections are kept and lent.
+    fn is_open(&self) -> bool {
+        !self.is_paused.get() && !self.common.is_closing.get()
     }
 
     pub(super) fn count_lent(&self) {
@@ -257,9 +300,13 @@ impl Pool {
 
     fn is_too_old(&self, server: &ServerConnection, now: Instant) -> bool {
         let is_gone = self.vacated_at.get().is_some_and(|at| server.born < at);
-        let max_age = self.target.settings.max_age;
         is_gone
-            || max_age.is_some_and(|max_age| now.saturating_duration_since(server.born) >= max_age)
+            || self
+                .target
+                .borrow()
+                .settings
+                .max_age
+                .is_some_and(|max_age| now.saturating_duration_since(server.born) >= max_age)
     }
 
     // === Serving those who wait ===
@@ -278,7 +325,7 @@ impl Pool {
     }
 
     fn dial_for_waiters(&self) {
-        loop {
+        while self.is_open() {
             let Some(variant) = self.inner.borrow().next_to_dial() else {
                 return;
             };
@@ -304,7 +351,7 @@ impl Pool {
         if self.is_bare()
             && let Some(error) = self.refusal(now)
         {
-            let patience = self.target.settings.retry_for;
+            let patience = self.target().settings.retry_for;
             self.fail_waiters(&error, |ticket| {
                 now.saturating_duration_since(ticket.since) >= patience
             });
@@ -319,7 +366,8 @@ impl Pool {
 
     /// A place for one more; an idle connection of another variant gives its own up.
     fn take_slot(&self) -> Option<Slot> {
-        let settings = &self.target.settings;
+        let target = self.target();
+        let settings = &target.settings;
         let front = self.inner.borrow().waiters.front().map(|ticket| ticket.since);
         let is_urgent = front.is_some_and(|since| since.elapsed() >= settings.reserve_after);
         let limit = settings.size + if is_urgent { settings.reserve } else { 0 };
@@ -340,12 +388,13 @@ impl Pool {
         let Some(me) = self.me.upgrade() else { return };
         self.inner.borrow_mut().dialing.push(Rc::clone(&variant));
         tokio::task::spawn_local(async move {
-            let net = Arc::clone(&me.common.net);
+            let net = me.common.net.borrow().clone();
             let born = Instant::now();
-            let result = dial(&me.target, &variant.settings, &net).await;
+            let target = me.target();
+            let result = dial(&target, &variant.settings, &net).await;
             me.inner.borrow_mut().dial_ended(&variant);
             match result {
-                Ok(dialled) => me.dialled(dialled, variant, slot, born),
+                Ok(dialled) => me.dialled(dialled, &target, variant, slot, born),
                 Err(error) => {
                     drop(slot);
                     me.dial_failed(&variant, error);
@@ -354,16 +403,33 @@ impl Pool {
         });
     }
 
-    fn dialled(&self, dialled: Dialled, variant: Rc<Variant>, slot: Slot, born: Instant) {
-        let backend = Backend::new(self.target.address.clone(), dialled.pid, dialled.key);
-        tracing::debug!(pool = %self.target.key, pid = dialled.pid, "server connection opened");
+    fn dialled(
+        &self,
+        dialled: Dialled,
+        target: &Target,
+        variant: Rc<Variant>,
+        slot: Slot,
+        born: Instant,
+    ) {
+        let backend = Rc::new(Backend {
+            id: self.common.next_server_id(),
+            born,
+            local: dialled.stream.tcp().and_then(|stream| stream.local_addr().ok()),
+            ..Backend::new(target.address.clone(), dialled.pid, dialled.key)
+        });
+        tracing::debug!(pool = %self.key, server = %backend.id, pid = dialled.pid,
+            "server connection opened");
+        self.cells.count(PoolCounter::Opened);
+        self.cells.observe(PoolHistogram::Connect, born.elapsed());
+        self.add_backend(&backend);
         let parameters = Rc::new(dialled.parameters);
         self.inner.borrow_mut().learn(&variant, &parameters);
         self.give_back(Box::new(ServerConnection {
             stream: dialled.stream,
-            exchange: Exchange::default(),
+            exchange: Exchange::counted(Rc::clone(&self.cells)),
             held: Vec::new(),
-            backend: Rc::new(backend),
+            alive: Alive::new(Rc::clone(&self.cells), &backend),
+            backend,
             actual: Some(Rc::clone(&variant.overlays.base)),
             base_role: Rc::from(dialled.role),
             variant,
@@ -375,12 +441,13 @@ impl Pool {
     }
 
     fn dial_failed(&self, variant: &Rc<Variant>, error: DialError) {
-        tracing::warn!(pool = %self.target.key, server = %self.target.address,
+        self.cells.count(PoolCounter::DialFailures);
+        tracing::warn!(pool = %self.key, server = %self.target().address,
             "server connection refused: {}", error.summary());
         let error = Rc::new(error);
         if error.is_transient() {
             let before = self.inner.borrow().retry.as_ref().map(|retry| retry.pause);
-            let pause = next_pause(before, &self.target);
+            let pause = next_pause(before, &self.target());
             let now = Instant::now();
             self.inner.borrow_mut().retry = Some(Retry { at: now + pause, pause, error });
             self.fail_refused(now);
@@ -421,7 +488,7 @@ impl Pool {
                 .map(|ticket| self.common.millis(ticket.since))
         };
         if self.quota.set_waiting(self.common.worker, waiting) {
-            self.common.shared.ask(&self.target.key, self.common.worker);
+            self.common.shared.ask(&self.key, self.common.worker);
         }
     }
 
@@ -444,8 +511,7 @@ impl Pool {
     fn gift(&self, to: WorkerId, server: Box<ServerConnection>) {
         match server.depart() {
             Ok(traveller) => {
-                let gift =
-                    PoolMail::Gift { key: self.target.key.clone(), traveller: Box::new(traveller) };
+                let gift = PoolMail::Gift { key: self.key.clone(), traveller: Box::new(traveller) };
                 // Unsent, it is closed here.
                 drop(self.common.shared.send(to, gift));
             }
@@ -468,8 +534,9 @@ impl Pool {
     /// A connection arrives from another worker.
     pub(super) fn receive(&self, traveller: Traveller) {
         let variant = self.variant(traveller.settings());
-        match traveller.arrive(variant) {
+        match traveller.arrive(variant, &self.cells) {
             Ok(server) => {
+                self.add_backend(&server.backend);
                 let parameters = Rc::clone(&server.parameters);
                 self.inner.borrow_mut().learn(&server.variant, &parameters);
                 self.give_back(server);
@@ -479,7 +546,7 @@ impl Pool {
         self.serve();
         if !self.inner.borrow().waiters.is_empty() {
             // Each question brings one: there may be more where it came from.
-            self.common.shared.ask(&self.target.key, self.common.worker);
+            self.common.shared.ask(&self.key, self.common.worker);
         }
     }
 
@@ -488,7 +555,7 @@ impl Pool {
         if self.inner.borrow().waiters.is_empty()
             && let Some((to, _)) = self.quota.hungriest(self.common.worker)
         {
-            drop(self.common.shared.send(to, PoolMail::SlotFree { key: self.target.key.clone() }));
+            drop(self.common.shared.send(to, PoolMail::SlotFree { key: self.key.clone() }));
         }
     }
 }

@@ -50,6 +50,11 @@ impl Prepared {
         self.statements.clear();
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.statements.len()
+    }
+
     /// Whether there are none, nor one of the relay's own.
     pub fn is_empty(&self) -> bool {
         self.statements.is_empty() && !self.has_stand_in

@@ -1,6 +1,7 @@
 //! One server connection.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -16,10 +17,13 @@ use super::prepared::Prepared;
 use super::quota::Slot;
 use crate::client_state::{ClientState, Settings};
 use crate::config::{Address, PoolMode};
+use crate::ids::ServerId;
 use crate::net::stream::Detached;
 use crate::net::{CHUNK_BYTES, Stream};
 use crate::protocol::frame::{HEADER_BYTES, server_header};
 use crate::protocol::message;
+use crate::telemetry::PoolCells;
+use crate::telemetry::metrics::PoolCounter;
 
 /// Longest message that an idle server may send.
 const HEARD_BYTES_MAX: usize = 64 * 1024;
@@ -49,11 +53,34 @@ pub struct ServerConnection {
     pub idle_since: Instant,
     /// Its place in the pool's size.
     pub slot: Slot,
+    /// Counts its end.
+    pub(super) alive: Alive,
+}
+
+/// Counts the end of a server connection.
+#[derive(Debug)]
+pub(super) struct Alive {
+    cells: Rc<PoolCells>,
+    backend: Rc<Backend>,
+    /// It goes on on another worker.
+    has_left: bool,
 }
 
 /// A server process, as far as CancelRequests need to know it.
 #[derive(Debug)]
 pub struct Backend {
+    /// Which connection of the proxy's.
+    pub id: ServerId,
+    /// Since when it exists.
+    pub born: Instant,
+    /// The proxy's end of the connection, if it is TCP.
+    pub local: Option<SocketAddr>,
+    /// Prepared statements on it, as of its last loan's end.
+    pub statements: Cell<usize>,
+    /// Whether it is being cleaned up or closed.
+    pub(super) is_cleaned: Cell<bool>,
+    /// Whether the connection is still open.
+    pub(super) is_open: Cell<bool>,
     /// Where it listens.
     pub address: Address,
     /// Its process ID.
@@ -71,6 +98,8 @@ pub struct Backend {
 #[derive(Debug)]
 pub struct Traveller {
     stream: Detached,
+    id: ServerId,
+    local: Option<SocketAddr>,
     address: Address,
     pid: i32,
     key: Vec<u8>,
@@ -177,8 +206,11 @@ impl ServerConnection {
     }
 
     /// Takes an idle connection off this worker.
-    pub fn depart(self) -> std::io::Result<Traveller> {
+    pub fn depart(mut self) -> std::io::Result<Traveller> {
+        self.alive.has_left = true;
         Ok(Traveller {
+            id: self.backend.id,
+            local: self.backend.local,
             stream: self.stream.detach()?,
             address: self.backend.address.clone(),
             pid: self.backend.pid,
@@ -215,16 +247,28 @@ impl Traveller {
     }
 
     /// Puts it on this worker.
-    pub fn arrive(self, variant: Rc<Variant>) -> std::io::Result<Box<ServerConnection>> {
+    pub fn arrive(
+        self,
+        variant: Rc<Variant>,
+        cells: &Rc<PoolCells>,
+    ) -> std::io::Result<Box<ServerConnection>> {
+        let backend = Rc::new(Backend {
+            id: self.id,
+            born: self.born,
+            local: self.local,
+            ..Backend::new(self.address, self.pid, self.key)
+        });
+        backend.statements.set(self.prepared.len());
         Ok(Box::new(ServerConnection {
             stream: self.stream.attach()?,
             exchange: Exchange {
                 prepared: self.prepared,
                 sequences: self.sequences,
-                ..Exchange::default()
+                ..Exchange::counted(Rc::clone(cells))
             },
             held: Vec::new(),
-            backend: Rc::new(Backend::new(self.address, self.pid, self.key)),
+            alive: Alive::new(Rc::clone(cells), &backend),
+            backend,
             actual: Some(variant.overlays.get(&Rc::new(self.actual))),
             base_role: self.base_role.into(),
             variant,
@@ -239,6 +283,40 @@ impl Traveller {
 impl Backend {
     /// A process that nobody cancels yet.
     pub fn new(address: Address, pid: i32, key: Vec<u8>) -> Self {
-        Self { address, pid, key, cancels: Cell::new(0), parked: RefCell::new(None) }
+        Self {
+            id: ServerId::default(),
+            born: Instant::now(),
+            local: None,
+            statements: Cell::new(0),
+            is_cleaned: Cell::new(false),
+            is_open: Cell::new(true),
+            address,
+            pid,
+            key,
+            cancels: Cell::new(0),
+            parked: RefCell::new(None),
+        }
+    }
+
+    /// Whether it waits for cancels to end.
+    pub(super) fn is_parked(&self) -> bool {
+        self.parked.borrow().is_some()
+    }
+}
+
+impl Alive {
+    pub(super) fn new(cells: Rc<PoolCells>, backend: &Rc<Backend>) -> Self {
+        Self { cells, backend: Rc::clone(backend), has_left: false }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.backend.is_open.set(false);
+        if !self.has_left {
+            tracing::debug!(server = %self.backend.id, pid = self.backend.pid,
+                "server connection closed");
+            self.cells.count(PoolCounter::Closed);
+        }
     }
 }

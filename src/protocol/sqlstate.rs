@@ -43,6 +43,14 @@ impl SqlState {
     pub const READ_ONLY_TRANSACTION: Self = Self(*b"25006");
     /// Text that is not in the client's encoding.
     pub const CHARACTER_NOT_IN_REPERTOIRE: Self = Self(*b"22021");
+    /// Not now: a database that takes no clients.
+    pub const OBJECT_NOT_IN_PREREQUISITE_STATE: Self = Self(*b"55000");
+    /// Not the console's language.
+    pub const SYNTAX_ERROR: Self = Self(*b"42601");
+    /// The user may not do that.
+    pub const INSUFFICIENT_PRIVILEGE: Self = Self(*b"42501");
+    /// A configuration that has faults.
+    pub const CONFIG_FILE_ERROR: Self = Self(*b"F0000");
     /// A fault of the proxy's own.
     pub const INTERNAL_ERROR: Self = Self(*b"XX000");
 

@@ -14,6 +14,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::worker::{Control, Counted, Load};
 use crate::net::Peer;
+use crate::telemetry::ProcessCells;
+use crate::telemetry::metrics::ProcessCounter;
 
 /// Pause after a failed accept (no file descriptor is free, most likely).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -25,6 +27,7 @@ pub(super) struct Door {
     pub(super) workers: Vec<(UnboundedSender<Control>, Load)>,
     /// Clients of all workers.
     pub(super) clients: Arc<AtomicUsize>,
+    pub(super) process: Arc<ProcessCells>,
 }
 
 /// The listening socket on its worker.
@@ -32,6 +35,7 @@ pub(super) struct Acceptor {
     listener: TcpListener,
     workers: Vec<(UnboundedSender<Control>, Load)>,
     clients: Arc<AtomicUsize>,
+    process: Arc<ProcessCells>,
 }
 
 /// A client that has come in.
@@ -43,8 +47,8 @@ pub(super) struct Arrival<S> {
 
 impl Acceptor {
     pub(super) fn new(door: Door) -> io::Result<Self> {
-        let Door { listener, workers, clients } = door;
-        Ok(Self { listener: TcpListener::from_std(listener)?, workers, clients })
+        let Door { listener, workers, clients, process } = door;
+        Ok(Self { listener: TcpListener::from_std(listener)?, workers, clients, process })
     }
 
     /// The next client that this worker has to serve itself; without an acceptor, none ever. Cancel safe: a client
@@ -54,6 +58,7 @@ impl Acceptor {
         loop {
             match acceptor.listener.accept().await {
                 Ok((stream, address)) => {
+                    acceptor.process.count(ProcessCounter::Accepted);
                     if let Some(own) = acceptor.hand_over(stream, address) {
                         return own;
                     }

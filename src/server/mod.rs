@@ -2,47 +2,54 @@
 //!
 //! ```text
 //!   main thread (control plane)          worker threads (data plane)
-//!   signals ─── drain, stop ───────────▶ sessions, pools; the first one accepts
-//!                                          │  ▲
-//!                                          └──┘ new clients, cancels, idle server connections
+//!   signals, console, HTTP ── orders ──▶ sessions, pools; the first one accepts
+//!          ▲                               │  ▲
+//!          └── reports, console clients ───┘  └─ new clients, cancels, idle server connections
 //! ```
 //!
 //! Each worker is one thread with a current-thread runtime. A client and the server connections that it
 //! uses live on one worker; a new client goes to the worker with the fewest.
 
 mod acceptor;
+mod control;
 mod descriptors;
-mod shutdown;
+mod reload;
 mod worker;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::Instant;
 
-pub use shutdown::Outcome;
+pub use control::Outcome;
 
+use crate::admin::{self, Admin, Fleet};
 use crate::auth::Credentials;
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::ids::WorkerId;
 use crate::net::bind;
 use crate::pool::SharedPools;
 use crate::pool::listen::SharedHubs;
-use crate::session::CancelRouter;
+use crate::session::{CancelRouter, Common, Order, Visitor};
+use crate::telemetry::ProcessCells;
 use acceptor::Door;
-use worker::{Control, Load, Mailbox, Shared, Worker};
+use control::Control;
+use worker::{Load, Mailbox, Shared, Worker};
 
 /// Why the proxy can't start.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The address is taken, or not this machine's.
-    #[error("can't listen on {address}: {error}")]
+    #[error("{key}: can't listen on {address}: {error}")]
     Listen {
-        /// `server.listen`.
-        address: std::net::SocketAddr,
+        /// Its key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
         /// What the system says.
         error: io::Error,
     },
@@ -51,63 +58,111 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
-/// Runs the proxy until it is told to stop.
-pub fn run(config: Config) -> Result<Outcome, StartError> {
+/// Runs the proxy until it is told to stop. `source` is what a reload reads.
+pub fn run(config: Config, source: Source) -> Result<Outcome, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(Arc::new(config)))
+    runtime.block_on(serve(Arc::new(config), source))
 }
 
-async fn serve(config: Arc<Config>) -> Result<Outcome, StartError> {
-    let credentials = Arc::new(Credentials::new(&config));
+async fn serve(config: Arc<Config>, source: Source) -> Result<Outcome, StartError> {
+    let credentials = credentials(&config);
+    let clients = Arc::new(AtomicUsize::new(0));
+    let process = Arc::new(ProcessCells::default());
+    descriptors::raise_limit(config.limits.clients);
+    let address = config.listen;
+    let listener = bind(address, &config.net).map_err(|error| StartError::Listen {
+        key: "server.listen",
+        address,
+        error,
+    })?;
+    let http = listen_http(config.admin_listen).await?;
+
+    let (console, visitors) = mpsc::unbounded_channel();
+    let common = Common {
+        config: Arc::clone(&config),
+        credentials,
+        cancels: Arc::default(),
+        process: Arc::clone(&process),
+        clients: Arc::clone(&clients),
+        console,
+    };
+    let (workers, orders) = start_workers(common)?;
+    let (requests, asked) = mpsc::unbounded_channel();
+    let fleet = Fleet::new(orders);
+    let admin =
+        Arc::new(Admin::new(fleet, Arc::clone(&config), process, Arc::clone(&clients), requests));
+    start_admin(&admin, visitors, http);
+
+    tracing::info!("listening on {} with {} worker(s)", listener.local_addr()?, config.workers);
+    let handles = workers.iter().map(|worker| (worker.control.clone(), Arc::clone(&worker.load)));
+    let process = Arc::clone(admin.process());
+    let door =
+        Door { listener, workers: handles.collect(), clients: Arc::clone(&clients), process };
+    if let Some(first) = workers.first() {
+        // One that has ended says why itself.
+        let _ = first.control.send(worker::Control::Accept(door));
+    }
+    Ok(Control::new(workers, clients, admin, source, asked)?.run().await)
+}
+
+/// Users and their verifiers; they are derived in the background.
+fn credentials(config: &Config) -> Arc<Credentials> {
+    let credentials = Arc::new(Credentials::new(config));
     for (user, why) in credentials.unusable() {
         tracing::warn!(user, "can't log in: {why}");
     }
     let deriving = Arc::clone(&credentials);
     // The first login of a user need not wait for PBKDF2 then.
     tokio::task::spawn_blocking(move || deriving.derive_all());
-
-    let clients = Arc::new(AtomicUsize::new(0));
-    descriptors::raise_limit(config.limits.clients);
-    let address = config.listen;
-    let listener =
-        bind(address, &config.net).map_err(|error| StartError::Listen { address, error })?;
-    let workers = start_workers(&config, &credentials, &clients)?;
-    tracing::info!("listening on {} with {} worker(s)", listener.local_addr()?, config.workers);
-    let handles = workers.iter().map(|worker| (worker.control.clone(), Arc::clone(&worker.load)));
-    let door = Door { listener, workers: handles.collect(), clients: Arc::clone(&clients) };
-    if let Some(first) = workers.first() {
-        // One that has ended says why itself.
-        let _ = first.control.send(Control::Accept(door));
-    }
-    Ok(shutdown::run_until_told(workers, &clients, config.shutdown_grace).await?)
+    credentials
 }
 
-fn start_workers(
-    config: &Arc<Config>,
-    credentials: &Arc<Credentials>,
-    clients: &Arc<AtomicUsize>,
-) -> io::Result<Vec<Worker>> {
-    let (pool_boxes, pool_mail): (Vec<_>, Vec<_>) =
-        (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
-    let (hub_boxes, hub_mail): (Vec<_>, Vec<_>) =
-        (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
-    let (cancel_boxes, cancel_mail): (Vec<_>, Vec<_>) =
-        (0..config.workers).map(|_| mpsc::unbounded_channel()).unzip();
+async fn listen_http(
+    address: Option<SocketAddr>,
+) -> Result<Option<tokio::net::TcpListener>, StartError> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .map_err(|error| StartError::Listen { key: "server.admin_listen", address, error })?;
+    tracing::info!("admin HTTP on {}", listener.local_addr()?);
+    Ok(Some(listener))
+}
+
+fn start_admin(
+    admin: &Arc<Admin>,
+    visitors: UnboundedReceiver<Visitor>,
+    http: Option<tokio::net::TcpListener>,
+) {
+    tokio::spawn(admin::serve_console(Arc::clone(admin), visitors));
+    tokio::spawn(admin::keep_averages(Arc::clone(admin)));
+    if let Some(listener) = http {
+        tokio::spawn(admin::serve_http(Arc::clone(admin), listener));
+    }
+}
+
+/// One mailbox for each worker.
+fn mailboxes<T>(workers: u16) -> (Vec<UnboundedSender<T>>, Vec<UnboundedReceiver<T>>) {
+    (0..workers).map(|_| mpsc::unbounded_channel()).unzip()
+}
+
+fn start_workers(common: Common) -> io::Result<(Vec<Worker>, Vec<UnboundedSender<Order>>)> {
+    let number = common.config.workers;
+    let (pool_boxes, pool_mail) = mailboxes(number);
+    let (hub_boxes, hub_mail) = mailboxes(number);
+    let (cancel_boxes, cancel_mail) = mailboxes(number);
+    let (order_boxes, orders) = mailboxes(number);
     let shared = Shared {
-        config: Arc::clone(config),
-        credentials: Arc::clone(credentials),
+        sessions: Common { cancels: Arc::new(CancelRouter::new(cancel_boxes)), ..common },
         pools: Arc::new(SharedPools::new(pool_boxes)),
         hubs: Arc::new(SharedHubs::new(hub_boxes)),
-        cancels: Arc::new(CancelRouter::new(cancel_boxes)),
-        clients: Arc::clone(clients),
         epoch: Instant::now(),
     };
-    (0..config.workers)
-        .zip(pool_mail.into_iter().zip(hub_mail).zip(cancel_mail))
-        .map(|(number, ((pools, hubs), cancels))| {
-            let (sender, control) = mpsc::unbounded_channel();
-            let mailbox = Mailbox { control, pools, hubs, cancels };
-            Worker::start(WorkerId(number), shared.clone(), mailbox, sender, Load::default())
-        })
-        .collect()
+    let mail = pool_mail.into_iter().zip(hub_mail).zip(cancel_mail.into_iter().zip(orders));
+    let start = |(number, ((pools, hubs), (cancels, orders)))| {
+        let (sender, control) = mpsc::unbounded_channel();
+        let mailbox = Mailbox { control, orders, pools, hubs, cancels };
+        Worker::start(WorkerId(number), shared.clone(), mailbox, sender, Load::default())
+    };
+    let workers = (0..number).zip(mail).map(start).collect::<io::Result<_>>()?;
+    Ok((workers, order_boxes))
 }

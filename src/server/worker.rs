@@ -14,12 +14,10 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::acceptor::{Acceptor, Arrival, Door};
-use crate::auth::Credentials;
-use crate::config::Config;
 use crate::ids::WorkerId;
 use crate::pool::listen::{HubMail, SharedHubs};
 use crate::pool::{PoolMail, Pools, SharedPools};
-use crate::session::{self, CancelMail, CancelRouter, Context};
+use crate::session::{self, CancelMail, Common, Context, Order};
 
 /// No timer is armed per query: deadlines are kept to this precision.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -30,13 +28,9 @@ const CUT_LIMIT: Duration = Duration::from_secs(1);
 /// What all workers share.
 #[derive(Clone)]
 pub(super) struct Shared {
-    pub(super) config: Arc<Config>,
-    pub(super) credentials: Arc<Credentials>,
+    pub(super) sessions: Common,
     pub(super) pools: Arc<SharedPools>,
     pub(super) hubs: Arc<SharedHubs>,
-    pub(super) cancels: Arc<CancelRouter>,
-    /// Clients of all workers.
-    pub(super) clients: Arc<AtomicUsize>,
     pub(super) epoch: Instant,
 }
 
@@ -46,6 +40,8 @@ pub(super) enum Control {
     Accept(Door),
     /// A new client.
     Client(Arrival<StdTcpStream>),
+    /// Accept no more clients.
+    Close,
     /// Begin no new work.
     Drain,
     /// End.
@@ -55,6 +51,7 @@ pub(super) enum Control {
 /// All that a worker hears.
 pub(super) struct Mailbox {
     pub(super) control: UnboundedReceiver<Control>,
+    pub(super) orders: UnboundedReceiver<Order>,
     pub(super) pools: UnboundedReceiver<PoolMail>,
     pub(super) hubs: UnboundedReceiver<HubMail>,
     pub(super) cancels: UnboundedReceiver<CancelMail>,
@@ -118,10 +115,10 @@ impl Worker {
 }
 
 async fn run(id: WorkerId, shared: Shared, mut mailbox: Mailbox) {
-    let Shared { config, credentials, pools, hubs, cancels, clients, epoch } = shared;
-    let pools = Rc::new(Pools::new(id, pools, hubs, &config, epoch));
-    let context =
-        Rc::new(Context::new(id, config, credentials, Rc::clone(&pools), cancels, clients));
+    let Shared { sessions, pools, hubs, epoch } = shared;
+    let process = Arc::clone(&sessions.process);
+    let pools = Rc::new(Pools::new(id, pools, hubs, &sessions.config, process, epoch));
+    let context = Rc::new(Context::new(id, sessions, Rc::clone(&pools)));
     let mut acceptor = None;
     let mut sweep = interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -132,6 +129,7 @@ async fn run(id: WorkerId, shared: Shared, mut mailbox: Mailbox) {
             told = mailbox.control.recv() => match told {
                 Some(Control::Accept(door)) => acceptor = open(door),
                 Some(Control::Client(arrival)) => take_over(arrival, &context),
+                Some(Control::Close) => acceptor = None,
                 Some(Control::Drain) => {
                     acceptor = None;
                     context.drain();
@@ -139,6 +137,7 @@ async fn run(id: WorkerId, shared: Shared, mut mailbox: Mailbox) {
                 Some(Control::Stop) | None => break,
             },
             arrival = Acceptor::next(acceptor.as_ref()) => welcome(arrival, &context),
+            Some(order) = mailbox.orders.recv() => context.carry_out_order(order),
             Some(mail) = mailbox.pools.recv() => pools.receive(mail),
             Some(mail) = mailbox.hubs.recv() => {
                 pools.hear(mail);

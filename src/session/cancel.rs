@@ -8,6 +8,7 @@ use super::context::Context;
 use super::handle::{CancelTarget, SessionHandle};
 use crate::ids::ClientPid;
 use crate::pool::cancel;
+use crate::telemetry::metrics::{PoolCounter, ProcessCounter};
 
 /// A CancelRequest on its way to the worker of its session.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub struct CancelMail {
 }
 
 /// The way to all workers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CancelRouter {
     mailboxes: Vec<mpsc::UnboundedSender<CancelMail>>,
 }
@@ -51,11 +52,15 @@ impl Context {
     pub async fn carry_out(self: Rc<Self>, mail: CancelMail) {
         let Some(handle) = self.registry.find(mail.pid, &mail.key) else {
             tracing::debug!(pid = mail.pid.0, "cancel request with an unknown key");
+            self.process.count(ProcessCounter::UnknownCancels);
             return;
         };
+        if let Some(pool) = self.pools.find(&handle.identity.pool) {
+            pool.cells.count(PoolCounter::Cancels);
+        }
         let target = handle.target.take();
         let backend = match &target {
-            CancelTarget::Nothing => None,
+            CancelTarget::Nothing | CancelTarget::Preparing(_) => None,
             CancelTarget::Waiting(waiting) => {
                 waiting.cancel();
                 None

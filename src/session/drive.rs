@@ -24,6 +24,7 @@ use crate::protocol::{FrameError, LocalError, SqlState, TransactionStatus, write
 use crate::strategy::relay::{
     Farewell, ServerFault, Splice, Stop, from_client, from_server, server_lost,
 };
+use crate::telemetry::metrics::{Limit, PoolCounter};
 
 /// After so many steps the other clients of the worker have their turn.
 const STEPS_MAX: usize = 32;
@@ -180,6 +181,7 @@ impl Session {
                 ControlFlow::Continue(())
             }
             Signal::Cut => ControlFlow::Break(Turn::End(End::ShuttingDown)),
+            Signal::Kill => ControlFlow::Break(Turn::End(End::Killed)),
             Signal::Probe => {
                 self.probe();
                 ControlFlow::Continue(())
@@ -189,8 +191,14 @@ impl Session {
 
     pub(super) fn leave_if_draining(&self) -> ControlFlow<Turn> {
         let is_busy = self.lease.as_ref().is_some_and(|lease| !lease.server.is_idle());
-        if self.context.is_draining.get() && !is_busy && self.inbox.is_empty() {
+        if is_busy || !self.inbox.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        if self.context.is_draining.get() {
             return ControlFlow::Break(Turn::End(End::ShuttingDown));
+        }
+        if self.handle.leaves.get() {
+            return ControlFlow::Break(Turn::End(End::Reconfigured));
         }
         ControlFlow::Continue(())
     }
@@ -209,11 +217,12 @@ impl Session {
         let is_due =
             self.handle.answer_due_at.get().is_some_and(|due| due <= self.context.now.get());
         let is_heard = self.to_client.is_empty() && !self.state.session.channels.is_hearing();
-        let limit = self.pool.target.settings.query_timeout.filter(|_| is_due);
+        let limit = self.pool.query_timeout().filter(|_| is_due);
         let Some(limit) = limit.filter(|_| is_heard) else {
             self.expect_answer();
             return ControlFlow::Continue(());
         };
+        self.context.process.count_limit(Limit::QueryTimeout);
         let why = format!("no answer within {limit:?} (pool.query_timeout)");
         self.lose_server(&why, Lease::abandon).map_continue(|_| ())
     }
@@ -246,6 +255,7 @@ impl Session {
         while !self.to_client.is_empty() {
             match self.stream.poll_send(cx, &self.to_client) {
                 Poll::Ready(Ok(bytes)) if bytes > 0 => {
+                    self.pool.cells.add(PoolCounter::Sent, bytes as u64);
                     self.to_client.drain(..bytes);
                     moved = true;
                 }
@@ -270,6 +280,7 @@ impl Session {
             Poll::Ready(Err(error)) => return gone(Some(error)).map_continue(|_| ()),
             Poll::Pending => 0,
         };
+        self.pool.cells.add(PoolCounter::Sent, sent as u64);
         self.to_client.extend_from_slice(bytes.get(sent..).unwrap_or_default());
         ControlFlow::Continue(())
     }
@@ -337,7 +348,7 @@ impl Session {
                 return ControlFlow::Break(Turn::End(End::NotApplied { code, message }));
             }
             Err(fault) => {
-                tracing::error!(pool = %self.pool.target.key, server_pid = lease.server.backend.pid,
+                tracing::error!(pool = %self.pool.key, server_pid = lease.server.backend.pid,
                     %fault, "out of step with the server: its connection is closed");
                 return self.lose_server(&fault.to_string(), drop).map_continue(|_| ());
             }
@@ -372,6 +383,9 @@ impl Session {
         self.repeat(repeat);
         // The ledger may have room again.
         self.is_inbox_ready |= !self.inbox.is_empty();
+        if let Some(status) = ready {
+            self.request_ended(status, is_settled);
+        }
         match ready {
             Some(TransactionStatus::Idle) | None => {}
             Some(_) if self.state.mode == PoolMode::Statement => {
@@ -408,10 +422,12 @@ impl Session {
         let repeat = lease.server.exchange.attempt.take_repeat_if(true);
         self.is_server_heard = false;
         self.forget_pin();
+        self.forget_request();
+        self.pool.cells.count(PoolCounter::Lost);
         self.handle.target.replace(CancelTarget::Nothing);
         self.handle.idle_in_transaction_since.set(None);
         self.to_server.clear();
-        tracing::warn!(pool = %self.pool.target.key, server_pid = lease.server.backend.pid, why,
+        tracing::warn!(pool = %self.pool.key, server_pid = lease.server.backend.pid, why,
             "server connection lost");
         self.handle.answer_due_at.set(None);
         let farewell = server_lost(&mut self.state, &lease.server.exchange, why);
@@ -455,6 +471,7 @@ impl Session {
             }
             Poll::Ready(Err(error)) => gone(Some(error)),
             Poll::Ready(Ok(bytes)) => {
+                self.pool.cells.add(PoolCounter::Received, bytes as u64);
                 let chunk = scratch.get(..bytes).unwrap_or_default();
                 self.on_client_bytes(cx, chunk).map_continue(|()| true)
             }
@@ -465,7 +482,7 @@ impl Session {
 
     /// The longest frame that is held, and one chunk more.
     pub(super) fn inbox_max(&self) -> usize {
-        self.context.config.limits.statement_bytes + CHUNK_BYTES
+        self.context.limits().statement_bytes + CHUNK_BYTES
     }
 
     pub(super) fn input_ended(&mut self) {
@@ -509,7 +526,7 @@ impl Session {
             let taken = from_client(
                 &mut self.state,
                 self.lease.as_mut().map(|lease| &mut lease.server.exchange),
-                &self.context.config.limits,
+                &self.context.limits(),
                 &self.overlay.statements,
                 rest,
                 &mut splice,
@@ -578,6 +595,7 @@ impl Session {
             Poll::Pending => 0,
         };
         self.is_lease_used = true;
+        self.request_began();
         self.handle.idle_in_transaction_since.set(None);
         self.expect_answer();
         self.to_server.extend_from_slice(bytes.get(sent..).unwrap_or_default());
@@ -587,7 +605,7 @@ impl Session {
     /// Something is under way, or was answered: from now on the server has `pool.query_timeout` for the next word.
     #[inline]
     fn expect_answer(&self) {
-        if let Some(limit) = self.pool.target.settings.query_timeout {
+        if let Some(limit) = self.pool.query_timeout() {
             let is_owed = self.lease.as_ref().is_some_and(|lease| {
                 let ledger = &lease.server.exchange.ledger;
                 (ledger.is_answer_coming() && !ledger.is_copy_in()) || !self.to_server.is_empty()

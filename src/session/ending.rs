@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use super::drive::{Session, transaction_block_refused};
 use crate::pool::listen::Trouble;
 use crate::protocol::{FrameError, LocalError, SqlState};
+use crate::telemetry::metrics::Limit;
 
 /// A client that does not take its last words in this time does not get them.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -42,6 +43,10 @@ pub enum End {
     TransactionBlock,
     /// A transaction was idle for too long.
     IdleInTransaction,
+    /// An operator has ended it (KILL, KILL_CLIENT).
+    Killed,
+    /// The configuration has no place for it any more.
+    Reconfigured,
     /// The proxy shuts down.
     ShuttingDown,
     /// The reason is in the client's hands already.
@@ -61,6 +66,8 @@ impl End {
             Self::Unheard(trouble) => format!("notifications: {trouble:?}"),
             Self::TransactionBlock => "transaction block in statement mode".to_owned(),
             Self::IdleInTransaction => "idle in transaction for too long".to_owned(),
+            Self::Killed => "killed by an operator".to_owned(),
+            Self::Reconfigured => "its database or user was changed by a reload".to_owned(),
             Self::ShuttingDown => "shutting down".to_owned(),
             Self::Told => "told to leave".to_owned(),
         }
@@ -103,7 +110,15 @@ impl End {
                 )
                 .hint("The limit is limits.idle_transaction of the proxy."),
             ),
-            Self::ShuttingDown => Some(LocalError::fatal(
+            Self::Reconfigured => Some(
+                LocalError::fatal(
+                    SqlState::ADMIN_SHUTDOWN,
+                    "terminating connection because the proxy's configuration has changed",
+                )
+                .detail("Its database is gone, or is used as another user now.")
+                .hint("Connect again."),
+            ),
+            Self::Killed | Self::ShuttingDown => Some(LocalError::fatal(
                 SqlState::ADMIN_SHUTDOWN,
                 "terminating connection due to administrator command",
             )),
@@ -116,8 +131,12 @@ impl Session {
     pub(super) async fn end(mut self, end: End) {
         let is_mid_frame = self.is_mid_server_frame();
         self.part_from_server();
-        tracing::debug!(pid = self.handle.pid.0, user_pool = %self.pool.target.key,
-            reason = end.reason(), "client left");
+        let (client, pid) = (self.handle.identity.id, self.handle.pid.0);
+        log_connection!(self.context, %client, pid, pool = %self.pool.key,
+            after = ?self.handle.identity.since.elapsed(), reason = end.reason(), "client left");
+        if matches!(end, End::Unheard(Trouble::Overflow)) {
+            self.context.process.count_limit(Limit::NotificationBytes);
+        }
         if matches!(end, End::Gone(_)) {
             return;
         }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -9,8 +10,10 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
-use crate::ids::{ClientPid, WorkerId};
-use crate::pool::{Backend, Canceller};
+use crate::analysis::session_effects::Effect;
+use crate::ids::{ClientPid, SessionId, WorkerId};
+use crate::net::Peer;
+use crate::pool::{Backend, Canceller, PoolKey};
 
 /// A half-closed client is asked for signs of life this often.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,12 +30,18 @@ pub struct Registry {
 /// One session.
 #[derive(Debug)]
 pub struct SessionHandle {
+    /// Whose it is.
+    pub identity: Identity,
+    /// What it does.
+    pub activity: Activity,
     /// What the client was told to be its process ID.
     pub pid: ClientPid,
     /// What it must show to cancel.
     pub key: Vec<u8>,
     /// What a CancelRequest would hit now.
     pub target: RefCell<CancelTarget>,
+    /// Its database or user is not what it was when it logged in: it has to leave at the end of its transaction.
+    pub leaves: Cell<bool>,
     /// Since when its transaction is idle.
     pub idle_in_transaction_since: Cell<Option<Instant>>,
     /// It waits until it may keep its server connection.
@@ -45,12 +54,52 @@ pub struct SessionHandle {
     waker: RefCell<Option<Waker>>,
 }
 
+/// Who a session is for, and since when.
+#[derive(Debug)]
+pub struct Identity {
+    /// Which session.
+    pub id: SessionId,
+    /// The user's name as the client gave it.
+    pub user: Box<str>,
+    /// Where its statements go.
+    pub pool: PoolKey,
+    /// It is a walsender's client, outside of the pool.
+    pub is_replication: bool,
+    /// Where it comes from.
+    pub peer: Peer,
+    /// Where it was accepted.
+    pub local: Option<SocketAddr>,
+    /// When.
+    pub since: Instant,
+}
+
+/// What a session does, for operators.
+#[derive(Debug, Default)]
+pub struct Activity {
+    /// When the last request began that went to a server connection.
+    pub requested_at: Cell<Option<Instant>>,
+    /// Since when a request is under way.
+    pub query_since: Cell<Option<Instant>>,
+    /// Since when a transaction is under way.
+    pub transaction_since: Cell<Option<Instant>>,
+    /// Since when it waits for a server connection.
+    pub waiting_since: Cell<Option<Instant>>,
+    /// Why it keeps its server connection.
+    pub pinned: Cell<Option<Effect>>,
+    /// Its prepared statements, as of its last transaction's end.
+    pub statements: Cell<usize>,
+    /// The name of its application.
+    pub application_name: RefCell<Box<[u8]>>,
+}
+
 /// What a CancelRequest hits.
 #[derive(Debug, Default)]
 pub enum CancelTarget {
     /// Nothing runs.
     #[default]
     Nothing,
+    /// A server process that runs nothing of the client's yet: a cancel would hit what the proxy asks of it.
+    Preparing(Rc<Backend>),
     /// A wait for a server connection.
     Waiting(Canceller),
     /// A server process.
@@ -68,6 +117,8 @@ pub enum Signal {
     IdleInTransaction,
     /// Try again what could not be done.
     Retry,
+    /// An operator ends it, whatever is under way.
+    Kill,
     /// The server has owed an answer for too long.
     Unanswered,
     /// Leave at once.
@@ -76,10 +127,22 @@ pub enum Signal {
 
 impl Registry {
     /// Makes and keeps a handle with a key of `key_bytes` random bytes. `None`: no randomness.
-    pub fn register(self: &Rc<Self>, worker: WorkerId, key_bytes: usize) -> Option<Registered> {
-        let mut key = vec![0; key_bytes];
-        let pid = self.free_pid(worker, &mut key)?;
+    pub fn register(
+        self: &Rc<Self>,
+        worker: WorkerId,
+        key_bytes: usize,
+        identity: Identity,
+    ) -> Option<Registered> {
+        let (pid, key) = loop {
+            let (pid, key) = random_key(worker, key_bytes)?;
+            if !self.by_pid.borrow().contains_key(&pid) {
+                break (pid, key);
+            }
+        };
         let handle = Rc::new(SessionHandle {
+            identity,
+            activity: Activity::default(),
+            leaves: Cell::new(false),
             pid,
             key,
             target: RefCell::default(),
@@ -94,23 +157,6 @@ impl Registry {
         Some(Registered { handle, registry: Rc::clone(self) })
     }
 
-    /// A random process ID that is positive and names its worker in its low bits. With the same system call the
-    /// key is filled.
-    fn free_pid(&self, worker: WorkerId, key: &mut [u8]) -> Option<ClientPid> {
-        let mut random = vec![0; key.len() + size_of::<u32>()];
-        loop {
-            getrandom::fill(&mut random).ok()?;
-            let (id, rest) = random.split_first_chunk()?;
-            key.copy_from_slice(rest);
-            let random = u32::from_le_bytes(*id) >> 1;
-            let low = u32::from(worker.0) & ((1 << WORKER_BITS) - 1);
-            let pid = ClientPid((random >> WORKER_BITS << WORKER_BITS | low).cast_signed());
-            if pid.0 > 0 && !self.by_pid.borrow().contains_key(&pid) {
-                return Some(pid);
-            }
-        }
-    }
-
     /// The session with this process ID and key.
     pub fn find(&self, pid: ClientPid, key: &[u8]) -> Option<Rc<SessionHandle>> {
         let handle = self.by_pid.borrow().get(&pid).map(Rc::clone)?;
@@ -120,6 +166,26 @@ impl Registry {
     /// All sessions.
     pub fn all(&self) -> Vec<Rc<SessionHandle>> {
         self.by_pid.borrow().values().map(Rc::clone).collect()
+    }
+}
+
+/// A process ID and a key of four bytes that are nobody's.
+pub(super) fn new_key(worker: WorkerId) -> Option<(i32, Vec<u8>)> {
+    random_key(worker, 4).map(|(pid, key)| (pid.0, key))
+}
+
+/// A random process ID that is positive and names its worker in its low bits, and a random key: one system call.
+fn random_key(worker: WorkerId, key_bytes: usize) -> Option<(ClientPid, Vec<u8>)> {
+    let mut random = vec![0; key_bytes + size_of::<u32>()];
+    loop {
+        getrandom::fill(&mut random).ok()?;
+        let (id, key) = random.split_first_chunk()?;
+        let id = u32::from_le_bytes(*id) >> 1;
+        let low = u32::from(worker.0) & ((1 << WORKER_BITS) - 1);
+        let pid = ClientPid((id >> WORKER_BITS << WORKER_BITS | low).cast_signed());
+        if pid.0 > 0 {
+            return Some((pid, key.to_vec()));
+        }
     }
 }
 

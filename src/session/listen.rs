@@ -13,7 +13,7 @@ impl Session {
     #[cold]
     pub(super) fn want_channels(&mut self) {
         let encoding = self.client_encoding();
-        let target = &self.pool.target;
+        let target = &self.pool.target();
         let channels = &mut self.state.session.channels;
         let subscription = match (&mut self.subscription, encoding) {
             (Some(subscription), Some(encoding)) if subscription.has(&encoding) => subscription,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::drive::Session;
 use super::handle::CancelTarget;
+use super::login::APPLICATION_NAME;
 use crate::client_state::Base;
 use crate::pool::{Lease, Preparation, Sequences};
 use crate::strategy::relay::{apply, ask, forget_values};
@@ -27,7 +28,10 @@ impl Session {
         {
             forget_values(&mut lease.server.exchange, &mut self.preface);
         }
-        if !matches!(lease.server.exchange.preparation, Preparation::Awaited(_)) {
+        if matches!(lease.server.exchange.preparation, Preparation::Awaited(_)) {
+            let backend = Rc::clone(&lease.server.backend);
+            self.handle.target.replace(CancelTarget::Preparing(backend));
+        } else {
             self.can_be_cancelled(&lease);
         }
         self.lease = Some(lease);
@@ -54,7 +58,7 @@ impl Session {
         let Some(mut lease) = self.lease.take() else { return };
         let server = &mut lease.server;
         if let Some((question, row)) = server.exchange.inquiry.take_answer() {
-            let user = self.pool.target.key.user.as_bytes();
+            let user = self.pool.key.user.as_bytes();
             let base = Base { role: &server.base_role, user, reported: &server.parameters };
             let actual = self.state.session.answered(&question, &row, &base);
             let overlays = &self.variant.overlays;
@@ -62,6 +66,9 @@ impl Session {
             self.state.session.settings = Rc::clone(&self.overlay.settings);
             let actual = actual.map(|actual| overlays.get(&actual));
             server.actual = Some(actual.unwrap_or_else(|| Rc::clone(&self.overlay)));
+            if let Some(name) = self.overlay.settings.get(APPLICATION_NAME) {
+                self.handle.activity.application_name.replace(name.into());
+            }
         }
         let is_prepared =
             matches!(server.exchange.preparation, Preparation::None | Preparation::Done);
@@ -83,6 +90,7 @@ impl Session {
         {
             return;
         }
+        self.handle.activity.statements.set(self.state.names.len());
         if lease.server.is_returnable(&self.state)
             && let Some(lease) = self.lease.take()
         {
@@ -104,6 +112,7 @@ impl Session {
 
     /// Gives a server connection back whose settings are known.
     pub(super) fn give_back(&mut self, lease: Lease) {
+        lease.server.backend.statements.set(lease.server.exchange.prepared.len());
         if self.state.session.take_routine() {
             lease.reset();
         } else {

@@ -1,21 +1,24 @@
 //! From the session request to ReadyForQuery: who the client is and where its statements go.
 
 use std::rc::Rc;
-use std::sync::Arc;
+
+use tokio::time::Instant;
 
 use super::context::Context;
 use super::drive::Session;
-use super::handle::Registered;
+use super::handle::{Identity, Registered};
 use super::replication::Replication;
+use super::route::route;
 use super::scram::{self, Refusal};
 use super::startup;
+use super::visitor::{Rights, is_console, leave_for_console, rights};
 use super::wire::Wire;
-use crate::auth::server_password;
 use crate::client_state::{ClientState, Settings};
 use crate::config::{AuthMethod, PoolMode};
-use crate::pool::{Parameters, Pool, PoolKey, StartupSettings, Target, Variant, WaitError};
+use crate::pool::{Parameters, Pool, StartupSettings, Variant, WaitError};
 use crate::protocol::startup::{MINOR_MAX, SessionRequest};
 use crate::protocol::{LocalError, SqlState, TransactionStatus, writer};
+use crate::telemetry::metrics::{Limit, LoginFailure, PoolCounter};
 
 /// Bytes of a cancel key, by the client's minor protocol version.
 const KEY_BYTES: [usize; 2] = [4, 32];
@@ -73,9 +76,17 @@ pub(super) async fn login(mut wire: Wire, context: &Rc<Context>) -> Outcome {
     let peer = wire.peer;
     match admit(&mut wire, context, &request).await {
         Ok(Admitted::Session(ready)) => {
-            tracing::debug!(%peer, user = %request.user, database = %request.database,
-                pid = ready.handle.pid.0, "client logged in");
+            ready.pool.cells.count(PoolCounter::Logins);
+            let (client, pid) = (ready.handle.identity.id, ready.handle.pid.0);
+            log_connection!(context, %client, %peer, user = %request.user,
+                database = %request.database, pid, "client logged in");
             Outcome::Session(Box::new(ready.into_session(wire, context)))
+        }
+        Ok(Admitted::Console(rights)) => {
+            tracing::info!(%peer, user = %request.user, ?rights, "console client logged in");
+            // A client that is gone needs no console.
+            let _ = leave_for_console(wire, context, &request, rights).await;
+            Outcome::Over
         }
         Ok(Admitted::Replication(replication)) => {
             Outcome::Replication(Box::new(Replication::new(replication, wire)))
@@ -83,6 +94,7 @@ pub(super) async fn login(mut wire: Wire, context: &Rc<Context>) -> Outcome {
         Err(Failure::Gone) => Outcome::Over,
         Err(Failure::Told(frame)) => {
             let error = crate::protocol::ServerError::new(frame.get(5..).unwrap_or_default());
+            context.process.count_login_failure(reason(error.code()));
             tracing::warn!(%peer, user = %request.user, database = %request.database,
                 "login refused: {}", error.message());
             // If it can't be told, it is gone.
@@ -92,8 +104,24 @@ pub(super) async fn login(mut wire: Wire, context: &Rc<Context>) -> Outcome {
     }
 }
 
+/// Why a login failed, by what the client is told.
+fn reason(code: Option<SqlState>) -> LoginFailure {
+    match code {
+        Some(SqlState::INVALID_PASSWORD) => LoginFailure::Password,
+        Some(SqlState::INVALID_AUTHORIZATION) => LoginFailure::NotAllowed,
+        Some(SqlState::UNDEFINED_DATABASE) => LoginFailure::NoDatabase,
+        Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE | SqlState::CANNOT_CONNECT_NOW) => {
+            LoginFailure::Closed
+        }
+        Some(SqlState::TOO_MANY_CONNECTIONS) => LoginFailure::TooMany,
+        Some(SqlState::PROTOCOL_VIOLATION) => LoginFailure::Protocol,
+        _ => LoginFailure::Server,
+    }
+}
+
 enum Admitted {
     Session(Ready),
+    Console(Rights),
     Replication(super::replication::Begun),
 }
 
@@ -114,7 +142,7 @@ impl Ready {
             self.handle,
             wire.stream,
             wire.received,
-            ClientState::new(self.mode, self.pool.target.settings.session, self.first),
+            ClientState::new(self.mode, self.pool.target().settings.session, self.first),
             self.pool,
             self.variant,
         )
@@ -126,7 +154,11 @@ async fn admit(
     context: &Rc<Context>,
     request: &SessionRequest,
 ) -> Result<Admitted, Failure> {
-    check_capacity(context)?;
+    let config = context.config();
+    let is_console = is_console(&config, &request.database);
+    if !is_console {
+        check_capacity(context)?;
+    }
     if request.minor > MINOR_MAX || !request.protocol_options.is_empty() {
         let mut out = Vec::new();
         let minor = request.minor.min(MINOR_MAX);
@@ -134,6 +166,9 @@ async fn admit(
         wire.send(&out).await?;
     }
     authenticate(wire, context, request).await?;
+    if is_console {
+        return Ok(Admitted::Console(rights(&config, &request.user)?));
+    }
     let mut out = Vec::new();
     writer::authentication_ok(&mut out);
     let admitted = enter(wire, context, request, &mut out).await;
@@ -151,11 +186,27 @@ async fn enter(
     request: &SessionRequest,
     out: &mut Vec<u8>,
 ) -> Result<Admitted, Failure> {
-    let (target, mode) = resolve(context, request)?;
+    let (target, mode) = route(&context.config(), &request.database, &request.user)?;
+    if context.pools.is_disabled(&target.key.database) {
+        let message =
+            format!("database \"{}\" is not currently accepting connections", request.database);
+        return Err(LocalError::fatal(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .hint("It was disabled at the proxy's console.")
+            .into());
+    }
     let key_bytes = KEY_BYTES[usize::from(request.minor >= 2)];
+    let identity = Identity {
+        id: context.next_session_id(),
+        user: request.user.as_str().into(),
+        pool: target.key.clone(),
+        is_replication: request.is_replication(),
+        peer: wire.peer,
+        local: wire.stream.tcp().and_then(|stream| stream.local_addr().ok()),
+        since: Instant::now(),
+    };
     let handle = context
         .registry
-        .register(context.worker, key_bytes)
+        .register(context.worker, key_bytes, identity)
         .ok_or_else(|| LocalError::fatal(SqlState::INTERNAL_ERROR, "no random numbers"))?;
 
     if request.is_replication() {
@@ -164,15 +215,21 @@ async fn enter(
         wire.send(out).await?;
         return Ok(Admitted::Replication(begun));
     }
-    let pool = context.pools.pool(target);
+    let pool = context.pools.pool(target, &request.user);
+    let name = request.settings.iter().find(|(name, _)| name == APPLICATION_NAME);
+    let name = name.map(|(_, value)| value.as_slice()).unwrap_or_default();
+    handle.activity.application_name.replace(name.into());
     let (carried, settings) = carried(mode, &request.settings);
     let variant = pool.variant(&settings);
-    let mut parameters = parameters(&pool, &variant).await?;
+    let mut parameters = parameters(&pool, &variant, &handle).await?;
     tell_carried(&mut parameters, &carried);
     greet(out, &handle, &parameters);
     wire.send(out).await?;
     Ok(Admitted::Session(Ready { handle, pool, variant, mode, first: Rc::new(carried) }))
 }
+
+/// The setting that names an application.
+pub(super) const APPLICATION_NAME: &[u8] = b"application_name";
 
 /// Longest name of an application that PostgreSQL keeps whole.
 const APPLICATION_NAME_MAX: usize = 63;
@@ -184,7 +241,7 @@ fn carried(mode: PoolMode, settings: &StartupSettings) -> (Settings, StartupSett
         // What else PostgreSQL does to a name it does to the startup packet's.
         let is_plain = value.iter().all(|byte| matches!(byte, b' '..=b'~'));
         mode != PoolMode::Session
-            && name == b"application_name"
+            && name == APPLICATION_NAME
             && is_plain
             && (1..=APPLICATION_NAME_MAX).contains(&value.len())
     };
@@ -219,6 +276,7 @@ fn check_capacity(context: &Context) -> Result<(), LocalError> {
         return Err(LocalError::fatal(SqlState::CANNOT_CONNECT_NOW, message));
     }
     if context.is_full() {
+        context.process.count_limit(Limit::Clients);
         return Err(LocalError::fatal(
             SqlState::TOO_MANY_CONNECTIONS,
             "sorry, too many clients already",
@@ -233,7 +291,7 @@ async fn authenticate(
     context: &Rc<Context>,
     request: &SessionRequest,
 ) -> Result<(), Refusal> {
-    let auth = &context.config.auth;
+    let auth = context.config().auth.clone();
     match auth.method {
         AuthMethod::ScramSha256 => scram::authenticate(wire, context, &request.user).await,
         AuthMethod::Trust if auth.trust_remote || wire.peer.is_loopback() => Ok(()),
@@ -247,48 +305,20 @@ async fn authenticate(
     }
 }
 
-/// Which database, as whom, in which mode.
-///
-/// The user on the server is the database's `user`, else the `server_user` of the client's `[[users]]`
-/// entry, else the client's own name; the password belongs to whichever it is.
-fn resolve(context: &Context, request: &SessionRequest) -> Result<(Target, PoolMode), LocalError> {
-    let config = &context.config;
-    let database = config.databases.find(&request.database).ok_or_else(|| {
-        let message = format!("database \"{}\" does not exist", request.database);
-        LocalError::fatal(SqlState::UNDEFINED_DATABASE, message)
-    })?;
-    let entry = config.users.get(&request.user);
-    let (user, password) = match (&database.user, entry) {
-        (Some(user), _) => (user.clone(), database.password.clone()),
-        (None, Some(entry)) => (
-            entry.server_user.clone().unwrap_or_else(|| request.user.clone()),
-            server_password(entry).cloned(),
-        ),
-        (None, None) => (request.user.clone(), database.password.clone()),
-    };
-    let mut settings = database.pool.clone();
-    if let Some(size) = entry.and_then(|entry| entry.pool_size) {
-        settings.size = size;
-        settings.min = settings.min.min(size);
-    }
-    let mode = entry.and_then(|entry| entry.pool_mode).unwrap_or(settings.mode);
-    let target = Target {
-        key: PoolKey { database: Arc::from(&*request.database), user: Arc::from(user) },
-        address: database.address.clone(),
-        dbname: database.dbname.clone().unwrap_or_else(|| request.database.clone()),
-        password,
-        settings,
-    };
-    Ok((target, mode))
-}
-
 /// What the server reports for these settings: known, or asked by opening a connection.
-async fn parameters(pool: &Rc<Pool>, variant: &Rc<Variant>) -> Result<Rc<Parameters>, WaitError> {
+async fn parameters(
+    pool: &Rc<Pool>,
+    variant: &Rc<Variant>,
+    handle: &Registered,
+) -> Result<Rc<Parameters>, WaitError> {
     if let Some(parameters) = pool.parameters(variant) {
         return Ok(parameters);
     }
     let mut waiting = pool.wait(variant)?;
-    let lease = std::future::poll_fn(|cx| waiting.poll(cx)).await?;
+    handle.activity.waiting_since.set(Some(Instant::now()));
+    let lease = std::future::poll_fn(|cx| waiting.poll(cx)).await;
+    handle.activity.waiting_since.set(None);
+    let lease = lease?;
     let parameters = Rc::clone(&lease.server.parameters);
     lease.release();
     Ok(parameters)

@@ -13,6 +13,18 @@
 //!   any state ── Terminate, EOF, violation, shutdown ──▶ Ended
 //! ```
 
+/// One line for a client that comes or goes: at `info` if the configuration says so, else at `debug`.
+macro_rules! log_connection {
+    ($context:expr, $($line:tt)+) => {
+        if $context.logs_connections.get() {
+            tracing::info!($($line)+);
+        } else {
+            tracing::debug!($($line)+);
+        }
+    };
+}
+
+mod activity;
 mod cancel;
 mod context;
 mod drive;
@@ -21,26 +33,34 @@ mod handle;
 mod listen;
 mod loan;
 mod login;
+mod orders;
 mod pin;
 mod replication;
+mod report;
+mod route;
 mod scram;
 mod startup;
+mod visitor;
 mod wait;
 mod wire;
 
 use std::rc::Rc;
 
 pub use cancel::{CancelMail, CancelRouter};
-pub use context::Context;
+pub use context::{Common, Context};
 pub use ending::End;
 pub use handle::{Registry, SessionHandle, Signal};
+pub use orders::Order;
+pub use report::{ClientReport, WorkerReport};
+pub use visitor::{Rights, Visitor};
 
 use crate::net::{Peer, Stream};
+use crate::telemetry::metrics::{Limit, LoginFailure};
 use wire::Wire;
 
 /// Serves one client.
 pub async fn serve(stream: Stream, peer: Peer, context: Rc<Context>) {
-    let limit = context.config.limits.login_timeout;
+    let limit = context.limits().login_timeout;
     let login = Box::pin(login::login(Wire::new(stream, peer), &context));
     let outcome = tokio::select! {
         biased;
@@ -53,6 +73,8 @@ pub async fn serve(stream: Stream, peer: Peer, context: Rc<Context>) {
         Ok(login::Outcome::Replication(replication)) => return replication.run().await,
         Ok(login::Outcome::Over) => return,
         Err(_elapsed) => {
+            context.process.count_limit(Limit::LoginTimeout);
+            context.process.count_login_failure(LoginFailure::Timeout);
             tracing::warn!(%peer, ?limit, "login not finished in time (limits.login_timeout)");
             return;
         }

@@ -34,7 +34,7 @@ pub(super) async fn begin(
 ) -> Result<Begun, DialError> {
     let mut settings = request.settings.clone();
     settings.extend(request.replication.clone().map(|value| (b"replication".to_vec(), value)));
-    let dialled = dial(target, &settings, &context.config.net).await?;
+    let dialled = dial(target, &settings, &context.config().net).await?;
     let backend = Backend::new(target.address.clone(), dialled.pid, dialled.key);
     handle.target.replace(CancelTarget::Running(Rc::new(backend)));
     greet(out, &handle, &dialled.parameters);
@@ -68,7 +68,7 @@ impl Replication {
         let cut = poll_fn(|cx| {
             self.handle.watch(cx.waker());
             match self.handle.take_signal() {
-                Some(Signal::Cut) => Poll::Ready(()),
+                Some(Signal::Cut | Signal::Kill) => Poll::Ready(()),
                 Some(
                     Signal::Drain
                     | Signal::Probe

@@ -57,7 +57,7 @@ pub(super) async fn authenticate(
 
 /// What the user must prove to know, and whether it is a mock.
 async fn verifier(context: &Rc<Context>, user: &str) -> Option<(Verifier, bool)> {
-    match context.credentials.verifier(user) {
+    match context.credentials().verifier(user) {
         Lookup::Known(verifier) => Some((verifier, false)),
         Lookup::Mock(verifier) => Some((verifier, true)),
         // PBKDF2 takes milliseconds: not on the worker's reactor.

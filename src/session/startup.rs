@@ -6,6 +6,7 @@ use super::context::Context;
 use super::wire::{Missing, Wire};
 use crate::protocol::startup::{SessionRequest, Startup, StartupError, decode};
 use crate::protocol::{LocalError, SqlState};
+use crate::telemetry::metrics::LoginFailure;
 
 /// Answer to a wish for encryption: no.
 const NO_ENCRYPTION: &[u8] = b"N";
@@ -36,7 +37,7 @@ pub(super) async fn session_request(
             }
             Ok(Startup::Session(request)) => return Some(request),
             Err(error) => {
-                refuse(wire, &error).await;
+                refuse(wire, context, &error).await;
                 return None;
             }
         }
@@ -44,8 +45,9 @@ pub(super) async fn session_request(
     }
 }
 
-async fn refuse(wire: &mut Wire, error: &StartupError) {
+async fn refuse(wire: &mut Wire, context: &Context, error: &StartupError) {
     tracing::debug!(peer = %wire.peer, %error, "connection refused");
+    context.process.count_login_failure(LoginFailure::Protocol);
     let code = match error {
         // PostgreSQL says nothing to who does not speak its protocol.
         StartupError::Length => return,

@@ -10,6 +10,9 @@ use crate::client_state::Body;
 use crate::pool::{Lease, WaitError, Waiting};
 use crate::protocol::frame::client_header;
 use crate::protocol::{TransactionStatus, writer};
+use crate::telemetry::metrics::PoolCounter;
+
+use tokio::time::Instant;
 
 impl Session {
     /// Queues for the request in the inbox; on an error the request is answered with it and the session
@@ -17,10 +20,12 @@ impl Session {
     pub(super) async fn wait_for_server(&mut self) -> ControlFlow<End> {
         let result = match self.pool.wait(&self.variant) {
             Ok(mut waiting) => {
+                self.handle.activity.waiting_since.set(Some(Instant::now()));
                 let canceller = waiting.canceller();
                 self.handle.target.replace(CancelTarget::Waiting(canceller));
                 let result = std::future::poll_fn(|cx| self.poll_waiting(cx, &mut waiting)).await;
                 self.handle.target.replace(CancelTarget::Nothing);
+                self.handle.activity.waiting_since.set(None);
                 result?
             }
             Err(error) => Err(error),
@@ -32,7 +37,7 @@ impl Session {
                 self.hold(lease);
             }
             Err(error) => {
-                tracing::debug!(pool = %self.pool.target.key, %error, "no server connection");
+                tracing::debug!(pool = %self.pool.key, %error, "no server connection");
                 self.answer_with(&error);
                 if error.ends_session() {
                     return ControlFlow::Break(End::Told);
@@ -52,8 +57,18 @@ impl Session {
         if let Poll::Ready(result) = waiting.poll(cx) {
             return Poll::Ready(ControlFlow::Continue(result));
         }
-        if self.handle.take_signal() == Some(Signal::Probe) {
-            self.probe();
+        match self.handle.take_signal() {
+            Some(Signal::Probe) => self.probe(),
+            Some(Signal::Kill) => return Poll::Ready(ControlFlow::Break(End::Killed)),
+            // The pool tells those who wait that the proxy shuts down; the others are looked at when the wait is over.
+            Some(
+                Signal::Cut
+                | Signal::Drain
+                | Signal::IdleInTransaction
+                | Signal::Retry
+                | Signal::Unanswered,
+            )
+            | None => {}
         }
         if let ControlFlow::Break(Turn::End(end)) = self.flush_to_client(cx) {
             return Poll::Ready(ControlFlow::Break(end));
@@ -72,6 +87,7 @@ impl Session {
                 Poll::Pending => break,
                 Poll::Ready(Ok(0)) => self.input_ended(),
                 Poll::Ready(Ok(bytes)) => {
+                    self.pool.cells.add(PoolCounter::Received, bytes as u64);
                     self.inbox.extend_from_slice(scratch.get(..bytes).unwrap_or_default());
                 }
                 Poll::Ready(Err(error)) => {

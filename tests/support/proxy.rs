@@ -82,6 +82,49 @@ impl Proxy {
         self.port
     }
 
+    /// TCP port of the admin HTTP server.
+    #[track_caller]
+    pub fn admin_port(&self) -> u16 {
+        let log = self.log();
+        let address = log.split("admin HTTP on ").nth(1).and_then(|rest| rest.lines().next());
+        let port = address.and_then(|address| address.trim().rsplit_once(':')?.1.parse().ok());
+        port.expect("it says where HTTP is")
+    }
+
+    /// A client of the console.
+    #[track_caller]
+    pub fn console(&self) -> Wire {
+        Wire::login(self.port, "pgsteward", "pgsteward")
+    }
+
+    /// Gets a page of the admin HTTP server: status, body.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.get_with(path, "")
+    }
+
+    /// The same with more header lines, each with its line end.
+    #[track_caller]
+    pub fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.admin_port()))
+            .expect("it listens there");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers in UTF-8");
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        (status.expect("a status line"), body.expect("a body"))
+    }
+
+    /// The file of its configuration.
+    #[track_caller]
+    pub fn config_file(&self) -> &Path {
+        self.config.as_deref().expect("it was started with one")
+    }
+
     /// A new connection as `postgres` to database `postgres`.
     #[track_caller]
     pub fn wire(&self) -> Wire {
@@ -184,7 +227,7 @@ impl Builder {
     pub fn try_start(self) -> Result<Proxy, Refusal> {
         let config = self.config.as_deref().map(write_config);
         let mut command = leashed(env!("CARGO_BIN_EXE_pgsteward"), "KILL", None);
-        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         if let Some(path) = &config {
             command.arg("--config").arg(path);
         }

@@ -61,6 +61,27 @@ impl Frame {
         Some(i32::from_be_bytes(bytes.try_into().ok()?))
     }
 
+    /// The bytes of a DataRow's column; `None`: null, or no such column.
+    pub fn raw_column(&self, at: usize) -> Option<&[u8]> {
+        let mut rest = self.body.get(2..)?;
+        for _ in 0..at {
+            rest = rest.get(4 + length(rest)?..)?;
+        }
+        rest.get(4..4 + length(rest)?)
+    }
+
+    /// Columns of a RowDescription: name and type.
+    pub fn typed_columns(&self) -> Vec<(String, u32)> {
+        let mut rest = self.body.get(2..).unwrap_or_default();
+        let mut columns = Vec::new();
+        while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+            let oid = rest.get(end + 7..end + 11).and_then(|oid| oid.try_into().ok());
+            columns.push((lossy(&rest[..end]), u32::from_be_bytes(oid.unwrap_or_default())));
+            rest = rest.get(end + 19..).unwrap_or_default();
+        }
+        columns
+    }
+
     /// Column names of a RowDescription.
     pub fn column_names(&self) -> Vec<String> {
         let mut rest = self.body.get(2..).unwrap_or_default();
@@ -71,6 +92,12 @@ impl Frame {
         }
         names
     }
+}
+
+/// Length of the column in front; a null has none.
+fn length(column: &[u8]) -> Option<usize> {
+    let bytes = column.get(..4)?.try_into().ok()?;
+    Some(usize::try_from(i32::from_be_bytes(bytes)).unwrap_or_default())
 }
 
 impl fmt::Display for Frame {

@@ -10,6 +10,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod launch;
 mod listen;
 mod twin;

@@ -1,9 +1,7 @@
 //! Lookups of users of every kind.
 
-use std::time::Duration;
-
 use super::*;
-use crate::config::{Auth, AuthMethod, Databases, Limits, Log, LogLevel, Net, Prepared};
+use crate::config::{Secret, Source, User, load};
 
 const VERIFIER: &str = "SCRAM-SHA-256$4096:IXUYul96V/g3OfchWuNcBA==$\
     BbkAPWjfHSosiMfhBalAYYlhswL4Vt6ItUF5DZpaE3g=:pOXQjGMn6G2Z1I/jvP4INEfcHQELbIEshxu2nrUwVf4=";
@@ -21,33 +19,11 @@ fn user(name: &str, password: Option<&str>) -> User {
 }
 
 fn credentials(users: &[User]) -> Credentials {
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 6432));
-    Credentials::new(&Config {
-        listen: address,
-        admin_listen: address,
-        workers: 1,
-        shutdown_grace: Duration::ZERO,
-        log: Log { level: LogLevel::Info },
-        auth: Auth { method: AuthMethod::ScramSha256, trust_remote: false, mock_key: [9; 32] },
-        net: Net { keepalive: None, user_timeout: None, backlog: 1 },
-        limits: Limits {
-            clients: 1,
-            login_timeout: Duration::ZERO,
-            statement_bytes: 1,
-            pipeline_depth: 1,
-            notification_bytes: 0,
-            idle_transaction: None,
-            startup_variants: 1,
-        },
-        prepared: Prepared {
-            client_statements: 0,
-            server_statements: std::num::NonZeroUsize::MIN,
-            memory: 0,
-            unnamed: false,
-        },
-        databases: Databases::default(),
-        users: users.iter().map(|user| (user.name.clone(), user.clone())).collect(),
-    })
+    let upstream = Some("postgres://localhost".to_owned());
+    let mut config = load(&Source { upstream, ..Source::default() }).unwrap().config;
+    config.auth.mock_key = [9; 32];
+    config.users = users.iter().map(|user| (user.name.clone(), user.clone())).collect();
+    Credentials::new(&config)
 }
 
 #[test]

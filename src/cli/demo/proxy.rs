@@ -20,8 +20,15 @@ pub(super) struct Proxy {
 pub(super) const POOL_SIZE: usize = 5;
 
 /// What is not left at its default. [`POOL_SIZE`] is part of it.
-pub(super) const ARGUMENTS: &[&str] =
-    &["serve", "--set", "pool.size=5", "--set", "server.shutdown_grace=2s"];
+pub(super) const ARGUMENTS: &[&str] = &[
+    "serve",
+    "--admin-listen",
+    "127.0.0.1:0",
+    "--set",
+    "pool.size=5",
+    "--set",
+    "server.shutdown_grace=2s",
+];
 
 /// Where it listens, first choice first: its default, or any free port.
 const ADDRESSES: &[&str] = &["127.0.0.1:6432", "127.0.0.1:0"];

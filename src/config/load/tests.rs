@@ -1,6 +1,7 @@
 //! Every kind of fault is found, named and placed; what has none is used as written.
 
 use super::*;
+use crate::config::PoolMode;
 use proptest::prelude::*;
 
 fn from_text(text: &str, set: &[&str]) -> Result<Loaded, Faults> {

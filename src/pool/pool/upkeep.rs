@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::Pool;
 use crate::pool::server::Pulse;
 use crate::pool::ticket::WaitError;
+use crate::telemetry::metrics::{Limit, PoolCounter};
 
 impl Pool {
     /// Once in a while: waits that are over, connections that are idle for too long, too old or dead,
@@ -22,7 +23,8 @@ impl Pool {
     }
 
     fn fail_overdue(&self, now: Instant) {
-        let settings = &self.target.settings;
+        let target = self.target();
+        let settings = &target.settings;
         loop {
             let ticket = {
                 let mut inner = self.inner.borrow_mut();
@@ -37,8 +39,10 @@ impl Pool {
                 }
             };
             let Some(ticket) = ticket else { return };
+            self.cells.count(PoolCounter::Timeouts);
+            self.common.process.count_limit(Limit::WaitTimeout);
             ticket.fail(WaitError::Timeout {
-                pool: self.target.key.clone(),
+                pool: self.key.clone(),
                 waited: settings.wait_timeout,
                 size: settings.size,
             });
@@ -46,8 +50,8 @@ impl Pool {
     }
 
     fn close_idle(&self, now: Instant) {
-        let min = self.target.settings.min;
-        let idle_timeout = self.target.settings.idle_timeout;
+        let target = self.target();
+        let (min, idle_timeout) = (target.settings.min, target.settings.idle_timeout);
         let mut inner = self.inner.borrow_mut();
         let before = inner.idle.len();
         let mut surplus = self.quota.used().saturating_sub(min);
@@ -64,14 +68,14 @@ impl Pool {
         let closed = before - inner.idle.len();
         drop(inner);
         if closed > 0 {
-            tracing::debug!(pool = %self.target.key, closed, "idle server connections closed");
+            tracing::debug!(pool = %self.key, closed, "idle server connections closed");
             self.slot_freed();
         }
     }
 
     /// Dials up to the minimum, for the variant used last.
     fn fill(&self, now: Instant) {
-        if self.common.is_closing.get() {
+        if !self.is_open() {
             return;
         }
         let (variant, is_due) = {
@@ -81,7 +85,7 @@ impl Pool {
             (inner.variants.last().map(|known| Rc::clone(&known.variant)), is_due)
         };
         if let Some(variant) = variant.filter(|_| is_due)
-            && let Some(slot) = self.quota.take(self.target.settings.min)
+            && let Some(slot) = self.quota.take(self.target().settings.min)
         {
             self.dial(variant, slot);
         }
@@ -90,21 +94,22 @@ impl Pool {
     /// Nobody may be connected to this database of the pool's server for a moment: the connections of all pools close as
     /// soon as they are idle.
     pub fn vacate(&self, dbname: &str) {
-        self.common.shared.vacate(&self.target.address, dbname);
+        self.common.shared.vacate(&self.target().address, dbname);
     }
 
     /// A client wants to write, and its server turned out to be a standby: the name of the server may lead elsewhere now.
     /// Connections made until now are not used again; not too often, should it be meant so.
     pub fn distrust(&self) {
         let now = Instant::now();
-        let pause = self.target.settings.retry_max;
+        let target = self.target();
+        let pause = target.settings.retry_max;
         if self.vacated_at.get().is_some_and(|at| now.saturating_duration_since(at) < pause) {
             return;
         }
-        tracing::warn!(pool = %self.target.key, server = %self.target.address,
+        tracing::warn!(pool = %self.key, server = %target.address,
             "a write was refused by a standby: its connections are closed, new ones look for the server again");
         self.vacated_at.set(Some(now));
-        self.vacate(&self.target.dbname);
+        self.vacate(&target.dbname);
     }
 
     /// No connection made until now serves anybody else.
@@ -113,7 +118,7 @@ impl Pool {
         self.close_all_idle();
     }
 
-    fn close_all_idle(&self) {
+    pub(super) fn close_all_idle(&self) {
         let idle = std::mem::take(&mut self.inner.borrow_mut().idle);
         for mut server in idle {
             server.say_goodbye();

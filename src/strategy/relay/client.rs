@@ -9,6 +9,7 @@ use crate::pool::{Deed, Exchange, Owed, Preparation, Statements};
 use crate::protocol::frame::{HEADER_BYTES, client_header};
 use crate::protocol::message::{self, BindNames};
 use crate::protocol::{FrameError, Header, TransactionStatus, writer};
+use crate::telemetry::metrics::PoolCounter;
 
 /// How much of a chunk was dealt with, and why not more.
 #[derive(Debug, PartialEq, Eq)]
@@ -217,10 +218,24 @@ impl Sending<'_, '_> {
             Preparation::Done => self.exchange.preparation = Preparation::None,
         }
         let step = self.send(front);
+        if !matches!(step, Step::Stop(_) | Step::Again) {
+            self.count(front.header.tag);
+        }
         if self.exchange.attempt.is_under_way() && !matches!(step, Step::Stop(_) | Step::Again) {
             self.exchange.attempt.add(front.header.tag, front.bytes, front.is_whole());
         }
         step
+    }
+
+    #[inline]
+    fn count(&mut self, tag: u8) {
+        let cells = &self.exchange.cells;
+        match tag {
+            b'P' => cells.count(PoolCounter::ClientParses),
+            b'B' => cells.count(PoolCounter::Binds),
+            _ => return,
+        }
+        cells.add(PoolCounter::ServerParses, self.exchange.ledger.take_parses_sent());
     }
 
     fn send(&mut self, front: &Front<'_>) -> Step {

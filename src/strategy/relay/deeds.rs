@@ -4,6 +4,7 @@ use crate::analysis::session_effects::Mark;
 use crate::client_state::{ClientState, Definition, StatementName};
 use crate::pool::{Deed, Drops, Exchange};
 use crate::protocol::{ServerError, SqlState, TransactionStatus};
+use crate::telemetry::metrics::PoolCounter;
 
 /// The server has done it.
 pub(super) fn done(state: &mut ClientState, exchange: &mut Exchange, deed: Deed) {
@@ -40,6 +41,10 @@ pub(super) fn ready(
     deed: Deed,
 ) {
     exchange.ready = Some(status);
+    exchange.cells.count(PoolCounter::Queries);
+    if status == TransactionStatus::Idle {
+        exchange.cells.count(PoolCounter::Transactions);
+    }
     exchange.attempt.give_up();
     if let Some(timing) = exchange.timing.take().filter(|_| exchange.ledger.is_empty()) {
         timing.statement.took(timing.arm, timing.since.elapsed());

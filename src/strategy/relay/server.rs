@@ -286,6 +286,9 @@ fn error(
     if is_repaired(state, exchange, &failure.deed, error) {
         return Reply::Swallow;
     }
+    if let Some(code) = error.code() {
+        exchange.cells.count_error(&code.0);
+    }
     if let Deed::Refuse(error) = &failure.deed {
         return Reply::Instead(error.to_vec());
     }

@@ -1,0 +1,186 @@
+//! Signals, and what operators ask of the whole process.
+//!
+//! * SIGTERM, SIGINT: no new clients; idle ones are told to leave (57P01), transactions may end within
+//!   `server.shutdown_grace`. A second signal ends at once.
+//! * SIGHUP and RELOAD: the configuration is read again ([`super::reload`]).
+//! * SHUTDOWN: at once; or when no transaction is open; or when all clients have left by themselves.
+//!
+//! While the process waits for its end, the console and HTTP go on.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, sleep_until};
+
+use super::reload::Reloader;
+use super::worker::{self, Worker};
+use crate::admin::{Admin, Request, ShutdownMode};
+use crate::config::Source;
+
+/// How often it is looked whether all clients have left.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How the proxy came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All clients had left.
+    Drained,
+    /// Clients were cut off: the grace was over, or there was a second signal.
+    Cut,
+}
+
+/// The main thread.
+pub(super) struct Control {
+    workers: Vec<Worker>,
+    /// Clients of all workers.
+    clients: Arc<AtomicUsize>,
+    admin: Arc<Admin>,
+    reloader: Reloader,
+    requests: UnboundedReceiver<Request>,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    phase: Phase,
+}
+
+/// Where the process is.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Serving,
+    /// No new clients; it ends when all have left, or then.
+    Ending {
+        until: Option<Instant>,
+    },
+}
+
+/// What has happened.
+enum Event {
+    Signal(&'static str),
+    Hangup,
+    Request(Request),
+    AllLeft,
+    GraceOver,
+}
+
+impl Control {
+    pub(super) fn new(
+        workers: Vec<Worker>,
+        clients: Arc<AtomicUsize>,
+        admin: Arc<Admin>,
+        source: Source,
+        requests: UnboundedReceiver<Request>,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            workers,
+            clients,
+            reloader: Reloader::new(Arc::clone(&admin), source),
+            admin,
+            requests,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            phase: Phase::Serving,
+        })
+    }
+
+    /// Lets the workers work until the end, and ends them.
+    pub(super) async fn run(mut self) -> Outcome {
+        let outcome = loop {
+            let event = self.next().await;
+            if let Some(outcome) = self.handle(event) {
+                break outcome;
+            }
+        };
+        self.stop(outcome);
+        outcome
+    }
+
+    /// Cancel safe in all its branches: signals and requests stay where they are.
+    async fn next(&mut self) -> Event {
+        let (is_ending, until) = match self.phase {
+            Phase::Serving => (false, None),
+            Phase::Ending { until } => (true, until),
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => Event::Signal("SIGTERM"),
+            _ = self.interrupt.recv() => Event::Signal("SIGINT"),
+            _ = self.hangup.recv() => Event::Hangup,
+            Some(request) = self.requests.recv() => Event::Request(request),
+            () = all_left(&self.clients), if is_ending => Event::AllLeft,
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => Event::GraceOver,
+        }
+    }
+
+    fn handle(&mut self, event: Event) -> Option<Outcome> {
+        match event {
+            Event::AllLeft => return Some(Outcome::Drained),
+            Event::GraceOver | Event::Request(Request::Shutdown(ShutdownMode::Now)) => {
+                return Some(Outcome::Cut);
+            }
+            Event::Hangup => {
+                tracing::info!("SIGHUP: reading the configuration again");
+                // It has said in the log what was wrong.
+                let _ = self.reloader.reload();
+            }
+            Event::Request(Request::Reload(to)) => _ = to.send(self.reloader.reload()),
+            Event::Request(Request::Set(assignment, to)) => {
+                _ = to.send(self.reloader.set(assignment));
+            }
+            Event::Request(Request::Shutdown(ShutdownMode::WaitForServers)) => {
+                tracing::info!("SHUTDOWN: waiting for transactions to end");
+                self.end(&|| worker::Control::Drain, None);
+            }
+            Event::Request(Request::Shutdown(ShutdownMode::WaitForClients)) => {
+                tracing::info!("SHUTDOWN: waiting for clients to leave");
+                self.end(&|| worker::Control::Close, None);
+            }
+            Event::Signal(_) if matches!(self.phase, Phase::Ending { until: Some(_) }) => {
+                return Some(Outcome::Cut);
+            }
+            Event::Signal(name) => {
+                let grace = self.admin.config().shutdown_grace;
+                tracing::info!(
+                    "{name}: shutting down, waiting for transactions to end (at most {grace:?})"
+                );
+                self.end(&|| worker::Control::Drain, Some(Instant::now() + grace));
+            }
+        }
+        None
+    }
+
+    fn end(&mut self, message: &dyn Fn() -> worker::Control, until: Option<Instant>) {
+        self.phase = Phase::Ending { until };
+        self.tell(message);
+    }
+
+    fn tell(&self, message: &dyn Fn() -> worker::Control) {
+        for worker in &self.workers {
+            // One that has ended needs not be told.
+            let _ = worker.control.send(message());
+        }
+    }
+
+    fn stop(self, outcome: Outcome) {
+        let left = self.clients.load(Ordering::Relaxed);
+        if outcome == Outcome::Cut && left > 0 {
+            tracing::warn!(clients = left, "cutting off the clients that are left");
+        }
+        self.tell(&|| worker::Control::Stop);
+        for worker in self.workers {
+            if worker.thread.join().is_err() {
+                tracing::error!("a worker has panicked");
+            }
+        }
+        tracing::info!("stopped");
+    }
+}
+
+async fn all_left(clients: &AtomicUsize) {
+    while clients.load(Ordering::Relaxed) > 0 {
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
