@@ -42,6 +42,8 @@ pub struct Context {
     pub process: Arc<ProcessCells>,
     /// As of the last sweep: good enough for idle times.
     pub now: Cell<Instant>,
+    /// Requests that take so long are logged.
+    pub slow: Cell<Option<Duration>>,
     /// Whether clients that come and go are logged for all to see.
     pub logs_connections: Cell<bool>,
     /// No new work is begun.
@@ -77,7 +79,7 @@ impl Context {
     /// Of a worker that has no sessions yet.
     pub fn new(worker: WorkerId, common: Common, pools: Rc<Pools>) -> Self {
         let Common { config, credentials, cancels, process, clients, console } = common;
-        let logs_connections = config.log.connections;
+        let (logs_connections, slow) = (config.log.connections, config.log.slow);
         Self {
             worker,
             limits: RefCell::new(Rc::new(config.limits.clone())),
@@ -92,6 +94,7 @@ impl Context {
             now: Cell::new(Instant::now()),
             is_draining: Cell::new(false),
             logs_connections: Cell::new(logs_connections),
+            slow: Cell::new(slow),
             drain_begun: Notify::new(),
             clients,
             scratch: Cell::default(),
@@ -125,6 +128,7 @@ impl Context {
     pub fn reconfigure(&self, config: Arc<Config>, credentials: Arc<Credentials>) {
         self.limits.replace(Rc::new(config.limits.clone()));
         self.logs_connections.set(config.log.connections);
+        self.slow.set(config.log.slow);
         self.credentials.replace(credentials);
         self.pools.reconfigure(&config, |database, login| {
             route(&config, database, login).ok().map(|(target, _)| target)

@@ -59,6 +59,8 @@ pub(super) struct Session {
     /// Counts the client while it keeps its server connection.
     pub(super) pin: Option<Pin>,
     pub(super) pin_wanted_since: Option<Instant>,
+    /// What the request under way says, if it may have to be logged.
+    pub(super) text: Option<Box<[u8]>>,
     /// What the client listens to by way of the shared listener.
     pub(super) subscription: Option<Box<Subscription>>,
     /// What the server has said and what waits for the shared listener may be dealt with now.
@@ -118,6 +120,7 @@ impl Session {
             input: Input::Open,
             pin: None,
             pin_wanted_since: None,
+            text: None,
             subscription: None,
             is_server_heard: false,
         }
@@ -266,6 +269,7 @@ impl Session {
         if moved {
             // An idle client holds no buffer.
             self.to_client = Vec::new();
+            self.client_has_read();
         }
         ControlFlow::Continue(moved)
     }
@@ -281,6 +285,9 @@ impl Session {
             Poll::Pending => 0,
         };
         self.pool.cells.add(PoolCounter::Sent, sent as u64);
+        if sent < bytes.len() {
+            self.client_does_not_read();
+        }
         self.to_client.extend_from_slice(bytes.get(sent..).unwrap_or_default());
         ControlFlow::Continue(())
     }
@@ -532,6 +539,9 @@ impl Session {
                 &mut splice,
                 &mut self.to_client,
             );
+            if self.context.slow.get().is_some() {
+                self.note_text(rest);
+            }
             if !self.send_to_server(cx, splice.bytes()) {
                 // Found dead before a byte had left: the next one, from the same place in the chunk.
                 self.lease = None;

@@ -84,6 +84,12 @@ pub struct Activity {
     pub transaction_since: Cell<Option<Instant>>,
     /// Since when it waits for a server connection.
     pub waiting_since: Cell<Option<Instant>>,
+    /// How long the request under way has waited for a server connection.
+    pub waited: Cell<Duration>,
+    /// How long its answer has waited for the client to read.
+    pub unread: Cell<Duration>,
+    /// Since when the client does not read.
+    pub unread_since: Cell<Option<Instant>>,
     /// Why it keeps its server connection.
     pub pinned: Cell<Option<Effect>>,
     /// Its prepared statements, as of its last transaction's end.

@@ -25,7 +25,7 @@ impl Session {
                 self.handle.target.replace(CancelTarget::Waiting(canceller));
                 let result = std::future::poll_fn(|cx| self.poll_waiting(cx, &mut waiting)).await;
                 self.handle.target.replace(CancelTarget::Nothing);
-                self.handle.activity.waiting_since.set(None);
+                self.waited();
                 result?
             }
             Err(error) => Err(error),

@@ -3,6 +3,7 @@
 mod commands;
 mod conservation;
 mod http;
+mod logs;
 mod reload;
 mod rights;
 mod show;
