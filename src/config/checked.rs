@@ -19,6 +19,8 @@ pub struct Config {
     pub admin_listen: Option<SocketAddr>,
     /// Who may operate the proxy.
     pub admin: Admin,
+    /// Where the next process asks for the listening sockets.
+    pub handover: Option<PathBuf>,
     /// Worker threads of the data plane (1..=64).
     pub workers: u16,
     /// How long SIGTERM waits for transactions to end.

@@ -88,6 +88,11 @@ const SERVER: Section = Section {
             "\"127.0.0.1:9432\"",
             "Where the admin HTTP server listens (health, metrics, JSON). An address that others reach needs admin.token.",
         ),
+        optional(
+            "handover",
+            Kind::Text,
+            "Path of a Unix-domain socket. A process that is started with the same path takes the listening sockets over, while this one serves its clients until they have left: docs/operations.md.",
+        ),
         key(
             "workers",
             Kind::Integer(1, 64),
@@ -169,6 +174,7 @@ const LOG: Section = Section {
 const FIXED: &[(&str, &str)] = &[
     ("server", "listen"),
     ("server", "admin_listen"),
+    ("server", "handover"),
     ("server", "workers"),
     ("auth", "mock_key"),
     ("net", "backlog"),

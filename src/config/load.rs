@@ -139,6 +139,7 @@ impl<'a> Reader<'a> {
                 .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0))),
             admin_listen: self.socket_address(&server, "admin_listen"),
             admin: self.admin(),
+            handover: self.text(&server, "handover").map(PathBuf::from),
             workers: u16::try_from(self.integer(&server, "workers")).unwrap_or(1),
             shutdown_grace: self.duration(&server, "shutdown_grace"),
             log: Log {

@@ -78,6 +78,7 @@ impl Config {
     pub fn keep_fixed(&mut self, running: &Self) -> Vec<String> {
         self.listen = running.listen;
         self.admin_listen = running.admin_listen;
+        self.handover.clone_from(&running.handover);
         self.workers = running.workers;
         self.auth.mock_key = running.auth.mock_key;
         self.net.backlog = running.net.backlog;

@@ -1,5 +1,6 @@
 //! Sockets of both sides: what is the same for TCP and Unix-domain sockets.
 
+pub mod handover;
 mod peer;
 mod socket;
 pub mod stream;

@@ -8,15 +8,18 @@
 //! While the process waits for its end, the console and HTTP go on.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::reload::Reloader;
+use super::succession::{self, Kept, Station};
 use super::worker::{self, Worker};
 use crate::admin::{Admin, Request, ShutdownMode};
 use crate::config::Source;
@@ -44,7 +47,20 @@ pub(super) struct Control {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    door: Door,
     phase: Phase,
+}
+
+/// What lets clients in, and goes on to the next process.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// Where the next process asks.
+    pub(super) station: Option<Station>,
+    pub(super) asking: UnboundedReceiver<UnixStream>,
+    /// The listening sockets, once more.
+    pub(super) kept: Kept,
+    /// The HTTP server.
+    pub(super) http: Option<JoinHandle<()>>,
 }
 
 /// Where the process is.
@@ -62,6 +78,8 @@ enum Event {
     Signal(&'static str),
     Hangup,
     Request(Request),
+    /// The next process asks for the sockets.
+    Successor(UnixStream),
     AllLeft,
     GraceOver,
 }
@@ -73,6 +91,7 @@ impl Control {
         admin: Arc<Admin>,
         source: Source,
         requests: UnboundedReceiver<Request>,
+        door: Door,
     ) -> io::Result<Self> {
         Ok(Self {
             workers,
@@ -83,6 +102,7 @@ impl Control {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            door,
             phase: Phase::Serving,
         })
     }
@@ -110,6 +130,7 @@ impl Control {
             _ = self.interrupt.recv() => Event::Signal("SIGINT"),
             _ = self.hangup.recv() => Event::Hangup,
             Some(request) = self.requests.recv() => Event::Request(request),
+            Some(successor) = self.door.asking.recv() => Event::Successor(successor),
             () = all_left(&self.clients), if is_ending => Event::AllLeft,
             () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => Event::GraceOver,
         }
@@ -121,6 +142,7 @@ impl Control {
             Event::GraceOver | Event::Request(Request::Shutdown(ShutdownMode::Now)) => {
                 return Some(Outcome::Cut);
             }
+            Event::Successor(successor) => self.hand_on(&successor),
             Event::Hangup => {
                 tracing::info!("SIGHUP: reading the configuration again");
                 // It has said in the log what was wrong.
@@ -152,8 +174,28 @@ impl Control {
         None
     }
 
+    /// The next process accepts from now on; this one ends when its clients have left.
+    fn hand_on(&mut self, successor: &UnixStream) {
+        let Some(station) = &self.door.station else { return };
+        match station.hand_on(successor, &self.door.kept.all()) {
+            Err(error) => tracing::error!(%error, "the listening sockets could not be handed on"),
+            // Asked too late: it finds no sockets in the answer.
+            Ok(()) if self.door.kept.clients.is_none() => {}
+            Ok(()) => {
+                tracing::info!("listening sockets handed on; waiting for clients to leave");
+                if let Some(http) = self.door.http.take() {
+                    // Requests are the next one's; those under way are answered.
+                    http.abort();
+                }
+                self.end(&|| worker::Control::Close, None);
+            }
+        }
+    }
+
     fn end(&mut self, message: &dyn Fn() -> worker::Control, until: Option<Instant>) {
         self.phase = Phase::Ending { until };
+        // With the last descriptor the socket closes: nobody waits in a queue in vain.
+        self.door.kept = Kept::default();
         self.tell(message);
     }
 
@@ -165,6 +207,7 @@ impl Control {
     }
 
     fn stop(self, outcome: Outcome) {
+        succession::notify(&[sd_notify::NotifyState::Stopping]);
         let left = self.clients.load(Ordering::Relaxed);
         if outcome == Outcome::Cut && left > 0 {
             tracing::warn!(clients = left, "cutting off the clients that are left");

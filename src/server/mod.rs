@@ -14,15 +14,18 @@ mod acceptor;
 mod control;
 mod descriptors;
 mod reload;
+mod succession;
 mod worker;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use thiserror::Error;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use control::Outcome;
@@ -38,6 +41,7 @@ use crate::session::{CancelRouter, Common, Order, Visitor};
 use crate::telemetry::ProcessCells;
 use acceptor::Door;
 use control::Control;
+use succession::{Kept, Station};
 use worker::{Load, Mailbox, Shared, Worker};
 
 /// Why the proxy can't start.
@@ -53,6 +57,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// Another process has the sockets and doesn't hand them on, or the path can't be used.
+    #[error("server.handover: {0}")]
+    Handover(io::Error),
     /// No thread, no epoll, no signal handler.
     #[error("can't start: {0}")]
     System(#[from] io::Error),
@@ -69,13 +76,12 @@ async fn serve(config: Arc<Config>, source: Source) -> Result<Outcome, StartErro
     let clients = Arc::new(AtomicUsize::new(0));
     let process = Arc::new(ProcessCells::default());
     descriptors::raise_limit(config.limits.clients);
-    let address = config.listen;
-    let listener = bind(address, &config.net).map_err(|error| StartError::Listen {
-        key: "server.listen",
-        address,
-        error,
-    })?;
-    let http = listen_http(config.admin_listen).await?;
+    let sockets = succession::inherit(config.handover.as_deref()).map_err(StartError::Handover)?;
+    let listener = listen(sockets.clients, "server.listen", config.listen, &config)?;
+    let http = config
+        .admin_listen
+        .map(|address| listen(sockets.http, "server.admin_listen", address, &config))
+        .transpose()?;
 
     let (console, visitors) = mpsc::unbounded_channel();
     let common = Common {
@@ -86,12 +92,17 @@ async fn serve(config: Arc<Config>, source: Source) -> Result<Outcome, StartErro
         clients: Arc::clone(&clients),
         console,
     };
-    let (workers, orders) = start_workers(common)?;
+    let (workers, orders, cancels) = start_workers(common, sockets.predecessors.clone())?;
     let (requests, asked) = mpsc::unbounded_channel();
     let fleet = Fleet::new(orders);
     let admin =
         Arc::new(Admin::new(fleet, Arc::clone(&config), process, Arc::clone(&clients), requests));
-    start_admin(&admin, visitors, http);
+    let mut kept = Kept { clients: Some(listener.try_clone()?), http: None };
+    if let Some(http) = &http {
+        tracing::info!("admin HTTP on {}", http.local_addr()?);
+        kept.http = Some(http.try_clone()?);
+    }
+    let http = start_admin(&admin, visitors, http)?;
 
     tracing::info!("listening on {} with {} worker(s)", listener.local_addr()?, config.workers);
     let handles = workers.iter().map(|worker| (worker.control.clone(), Arc::clone(&worker.load)));
@@ -102,7 +113,17 @@ async fn serve(config: Arc<Config>, source: Source) -> Result<Outcome, StartErro
         // One that has ended says why itself.
         let _ = first.control.send(worker::Control::Accept(door));
     }
-    Ok(Control::new(workers, clients, admin, source, asked)?.run().await)
+    let (successors, asking) = mpsc::unbounded_channel();
+    let station = config
+        .handover
+        .as_deref()
+        .map(|path| Station::open(path, sockets.predecessors, cancels, successors))
+        .transpose()
+        .map_err(StartError::Handover)?;
+    let pid = std::process::id();
+    succession::notify(&[sd_notify::NotifyState::MainPid(pid), sd_notify::NotifyState::Ready]);
+    let door = control::Door { station, asking, kept, http };
+    Ok(Control::new(workers, clients, admin, source, asked, door)?.run().await)
 }
 
 /// Users and their verifiers; they are derived in the background.
@@ -117,27 +138,36 @@ fn credentials(config: &Config) -> Arc<Credentials> {
     credentials
 }
 
-async fn listen_http(
-    address: Option<SocketAddr>,
-) -> Result<Option<tokio::net::TcpListener>, StartError> {
-    let Some(address) = address else { return Ok(None) };
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .map_err(|error| StartError::Listen { key: "server.admin_listen", address, error })?;
-    tracing::info!("admin HTTP on {}", listener.local_addr()?);
-    Ok(Some(listener))
+/// A socket that was handed on, if it listens where it should; else a new one.
+fn listen(
+    inherited: Option<TcpListener>,
+    key: &'static str,
+    address: SocketAddr,
+    config: &Config,
+) -> Result<TcpListener, StartError> {
+    match inherited.filter(|listener| succession::fits(listener, address)) {
+        Some(listener) => {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        }
+        None => {
+            bind(address, &config.net).map_err(|error| StartError::Listen { key, address, error })
+        }
+    }
 }
 
 fn start_admin(
     admin: &Arc<Admin>,
     visitors: UnboundedReceiver<Visitor>,
-    http: Option<tokio::net::TcpListener>,
-) {
+    http: Option<TcpListener>,
+) -> io::Result<Option<JoinHandle<()>>> {
     tokio::spawn(admin::serve_console(Arc::clone(admin), visitors));
     tokio::spawn(admin::keep_averages(Arc::clone(admin)));
-    if let Some(listener) = http {
-        tokio::spawn(admin::serve_http(Arc::clone(admin), listener));
-    }
+    let serve = |listener| {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        Ok(tokio::spawn(admin::serve_http(Arc::clone(admin), listener)))
+    };
+    http.map(serve).transpose()
 }
 
 /// One mailbox for each worker.
@@ -145,14 +175,18 @@ fn mailboxes<T>(workers: u16) -> (Vec<UnboundedSender<T>>, Vec<UnboundedReceiver
     (0..workers).map(|_| mpsc::unbounded_channel()).unzip()
 }
 
-fn start_workers(common: Common) -> io::Result<(Vec<Worker>, Vec<UnboundedSender<Order>>)> {
+/// The workers, the way to give them orders, and the way to their sessions for CancelRequests.
+type Started = (Vec<Worker>, Vec<UnboundedSender<Order>>, Arc<CancelRouter>);
+
+fn start_workers(common: Common, predecessors: Vec<PathBuf>) -> io::Result<Started> {
     let number = common.config.workers;
     let (pool_boxes, pool_mail) = mailboxes(number);
     let (hub_boxes, hub_mail) = mailboxes(number);
     let (cancel_boxes, cancel_mail) = mailboxes(number);
     let (order_boxes, orders) = mailboxes(number);
+    let cancels = Arc::new(CancelRouter::new(cancel_boxes, predecessors));
     let shared = Shared {
-        sessions: Common { cancels: Arc::new(CancelRouter::new(cancel_boxes)), ..common },
+        sessions: Common { cancels: Arc::clone(&cancels), ..common },
         pools: Arc::new(SharedPools::new(pool_boxes)),
         hubs: Arc::new(SharedHubs::new(hub_boxes)),
         epoch: Instant::now(),
@@ -164,5 +198,5 @@ fn start_workers(common: Common) -> io::Result<(Vec<Worker>, Vec<UnboundedSender
         Worker::start(WorkerId(number), shared.clone(), mailbox, sender, Load::default())
     };
     let workers = (0..number).zip(mail).map(start).collect::<io::Result<_>>()?;
-    Ok((workers, order_boxes))
+    Ok((workers, order_boxes, cancels))
 }

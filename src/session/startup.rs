@@ -6,7 +6,7 @@ use super::context::Context;
 use super::wire::{Missing, Wire};
 use crate::protocol::startup::{SessionRequest, Startup, StartupError, decode};
 use crate::protocol::{LocalError, SqlState};
-use crate::telemetry::metrics::LoginFailure;
+use crate::telemetry::metrics::{LoginFailure, ProcessCounter};
 
 /// Answer to a wish for encryption: no.
 const NO_ENCRYPTION: &[u8] = b"N";
@@ -32,7 +32,10 @@ pub(super) async fn session_request(
             Ok(Startup::GssEncRequest) if !gss_asked => gss_asked = true,
             Ok(Startup::SslRequest | Startup::GssEncRequest) => return None,
             Ok(Startup::Cancel { pid, key }) => {
-                context.cancels.cancel(pid, key).await;
+                if !context.cancels.cancel(pid, key).await {
+                    tracing::debug!(peer = %wire.peer, pid, "cancel request with an unknown key");
+                    context.process.count(ProcessCounter::UnknownCancels);
+                }
                 return None;
             }
             Ok(Startup::Session(request)) => return Some(request),

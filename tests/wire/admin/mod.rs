@@ -2,6 +2,7 @@
 
 mod commands;
 mod conservation;
+mod handover;
 mod http;
 mod logs;
 mod reload;
