@@ -23,7 +23,7 @@ enum Command {
     /// Run the proxy.
     Serve(options::ConfigArguments),
     /// Check a configuration and say what it means.
-    Check(options::ConfigArguments),
+    Check(check::CheckArguments),
     /// See it work: a throw-away PostgreSQL, the proxy in front of it, and what it promises.
     Demo(demo::DemoArguments),
 }
@@ -35,7 +35,7 @@ enum Command {
 pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments.source()),
-        Command::Check(arguments) => check::run(&arguments.source()),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
 }

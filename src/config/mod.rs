@@ -4,6 +4,7 @@
 //! * [`written`]: file, `--set` and `--upstream` merged into one tree; every value knows where it is from.
 //! * [`load`]: the tree checked against the table; all faults at once.
 //! * [`shown`]: every key as text, for operators.
+//! * [`pgbouncer`]: what a `pgbouncer.ini` is here.
 //! * [`reference`]: the sample `proxy.toml` and docs/configuration.md, made from the table.
 
 pub mod checked;
@@ -11,6 +12,7 @@ mod choices;
 mod fault;
 mod keys;
 mod load;
+pub mod pgbouncer;
 mod reference;
 mod shown;
 mod units;
@@ -23,6 +25,9 @@ pub use checked::{
     LogFormat, LogLevel, LostListener, Net, PoolMode, PoolSettings, Prepared, Secret,
     SessionPolicy, User,
 };
+#[cfg(test)]
+pub(crate) use reference::compare;
+
 pub use fault::Faults;
 pub use load::{Loaded, Source, load};
 pub use shown::Shown;

@@ -103,11 +103,16 @@ fn page() -> String {
             "\n## `{title}`\n\n{doc}\n\n| key | value | default | meaning |\n| --- | --- | --- | --- |\n"
         );
         for key in section.keys {
+            let restart = if super::keys::is_changeable(section.name, key.name) {
+                ""
+            } else {
+                " A change takes a restart."
+            };
             let default =
                 key.default.map_or("not set".to_owned(), |default| format!("`{default}`"));
             _ = writeln!(
                 out,
-                "| `{}` | {} | {default} | {} |",
+                "| `{}` | {} | {default} | {}{restart} |",
                 key.name,
                 key.kind.describe(),
                 key.doc
@@ -117,22 +122,21 @@ fn page() -> String {
     out
 }
 
+/// Holds a committed file against what it is made from.
+pub(crate) fn compare(file: &str, made: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, made).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == made, "{file} is not up to date: UPDATE=1 cargo test reference");
+}
+
 mod tests {
     use std::path::Path;
 
+    use super::compare;
     use crate::config::{Source, load};
-
-    fn compare(file: &str, made: &str) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, made).unwrap();
-        }
-        let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            committed == made,
-            "{file} is not what the keys say: UPDATE=1 cargo test reference"
-        );
-    }
 
     #[test]
     fn the_sample_is_up_to_date() {

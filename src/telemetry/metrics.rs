@@ -401,6 +401,47 @@ mod tests {
         }
     }
 
+    fn page() -> String {
+        use std::fmt::Write;
+        let mut out = String::from(
+            "# Metrics\n\n\
+             This page is made from `src/telemetry/metrics.rs` (`UPDATE=1 cargo test reference`).\n\n\
+             `GET /metrics` at `server.admin_listen` gives them in Prometheus' text format. What OpenTelemetry has a name\n\
+             for bears that name; the rest begins with `pgsteward_`. Times are seconds. Everything is counted in plain\n\
+             cells of the workers and summed up at the scrape: a scrape asks each worker once, and costs requests nothing.\n\
+             Pools beyond the first 100 (by name) are summed up as `other`.\n\n\
+             | metric | type | labels | meaning |\n| --- | --- | --- | --- |\n",
+        );
+        for Metric { name, kind, labels, help, .. } in all() {
+            let labels = labels.join(", ");
+            _ = writeln!(out, "| `{name}` | {} | {labels} | {help} |", kind.as_str());
+        }
+        let values = |all: &[&str]| all.join("`, `");
+        let clients: Vec<_> = ClientState::ALL.iter().map(|state| state.as_str()).collect();
+        let servers: Vec<_> = ServerState::ALL.iter().map(|state| state.as_str()).collect();
+        let logins: Vec<_> = LoginFailure::ALL.iter().map(|why| why.as_str()).collect();
+        let limits: Vec<_> = Limit::ALL.iter().map(|limit| limit.as_str()).collect();
+        _ = write!(
+            out,
+            "\nValues of labels:\n\n\
+             - `state` of clients: `{}`; of server connections: `{}`\n\
+             - `reason` of refused logins: `{}`; of pins: docs/sessions.md\n\
+             - `limit`: `{}`\n\
+             - `class`: the first two characters of the SQLSTATE, `{}`\n",
+            values(&clients),
+            values(&servers),
+            values(&logins),
+            values(&limits),
+            values(&ERROR_CLASSES),
+        );
+        out
+    }
+
+    #[test]
+    fn the_reference_page_is_up_to_date() {
+        crate::config::compare("docs/metrics.md", &page());
+    }
+
     #[test]
     fn a_class_that_is_not_listed_is_other() {
         assert_eq!(ERROR_CLASSES[error_class(b"23505")], "23");
