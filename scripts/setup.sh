@@ -16,7 +16,7 @@ say() { echo "setup: $*"; }
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 
 wanted_packages() {
-  echo postgresql-$PG_MAJOR postgresql-server-dev-$PG_MAJOR libpq-dev pgbouncer redis-server gcc bzip2 util-linux strace
+  echo postgresql-$PG_MAJOR postgresql-server-dev-$PG_MAJOR libpq-dev pgbouncer redis-server gcc bzip2 util-linux strace curl
   command -v java >/dev/null && echo libpostgresql-jdbc-java
   python3 -c 'import venv, ensurepip' 2>/dev/null || echo python3 python3-venv
   command -v npm >/dev/null || echo npm

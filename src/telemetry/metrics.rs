@@ -442,6 +442,29 @@ mod tests {
         crate::config::compare("docs/metrics.md", &page());
     }
 
+    /// Words of a text that look like a metric of this process.
+    fn names_in(text: &str) -> impl Iterator<Item = &str> {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.split(move |c| !is_part(c)).filter(|word| {
+            ["pgsteward_", "db_client_", "process_"].iter().any(|start| word.starts_with(start))
+        })
+    }
+
+    #[test]
+    fn the_dashboard_and_the_alert_rules_use_metrics_that_exist() {
+        let declared: HashSet<&str> = all().iter().map(|metric| metric.name).collect();
+        let dashboard = include_str!("../../docker/grafana-dashboard.json");
+        let alerts = include_str!("../../docker/prometheus-alerts.yaml");
+        assert!(serde_json::from_str::<serde_json::Value>(dashboard).is_ok());
+        let mut used = 0;
+        for name in names_in(dashboard).chain(names_in(alerts)) {
+            let stem = name.trim_end_matches("_bucket");
+            assert!(declared.contains(stem), "{name} is not declared");
+            used += 1;
+        }
+        assert!(used > 30, "only {used} metrics are used");
+    }
+
     #[test]
     fn a_class_that_is_not_listed_is_other() {
         assert_eq!(ERROR_CLASSES[error_class(b"23505")], "23");

@@ -111,6 +111,26 @@ drivers! {
     crowd_jdbc = "crowd-jdbc",
 }
 
+/// There is nothing to compare it with: the scripts know what they must find.
+#[test]
+fn the_console() {
+    let upstream = format!("postgres://127.0.0.1:{}", WORLD.server.port());
+    let proxy = Proxy::builder().args(["--upstream", &upstream]).start();
+    proxy.wire().query("select 1").ok();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let built = root.join("target/drivers");
+    let scripts = root.join("tests/drivers/console");
+    let python = built.join("venv/bin/python");
+    for (runtime, script) in [(python.as_path(), "main.py"), (Path::new("node"), "main.js")] {
+        let mut command = Command::new(runtime);
+        command.arg(scripts.join(script)).arg(proxy.port().to_string());
+        let output = command.env("NODE_PATH", built.join("node/node_modules")).output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}:\n{printed}{errors}\n{}", proxy.log());
+    }
+}
+
 #[test]
 fn every_script_has_its_test() {
     let listed = runner().arg("--list").output().unwrap();

@@ -8,6 +8,7 @@ mod logs;
 mod reload;
 mod rights;
 mod show;
+mod transcripts;
 
 use std::collections::BTreeMap;
 
