@@ -220,5 +220,5 @@ class Pgsteward(Server):
         chosen = [f"pool.mode={mode}", f"pool.size={size}", f"limits.clients={clients}", *settings]
         words = [word for setting in chosen for word in ("--set", setting)]
         self.start([binary, "serve", "--listen", f"127.0.0.1:{self.port}",
-                    "--admin-listen", "127.0.0.1:0",
+                    "--admin-listen", "127.0.0.1:0", "--set", "log.connections=false",
                     "--upstream", f"postgres://127.0.0.1:{postgres.port}", *words], drop_root=False)

@@ -2,7 +2,8 @@
 //! the checks of the dashboard and the alert rules.
 //!
 //! What OpenTelemetry has a name for (database client metrics, semantic conventions 1.44) bears that name, dots written
-//! as underscores; the rest begins with `pgsteward_`. Times are seconds, sizes bytes. Labels are `database` and `user`
+//! as underscores; but for `db.client.connection.count`, whose end Prometheus keeps for histograms: it is
+//! `pgsteward_server_connections`. The rest begins with `pgsteward_` or, as in all processes, `process_`. Times are seconds, sizes bytes. Labels are `database` and `user`
 //! (as of the pool, at most so many pools as [`POOLS_MAX`], the others as `other`) and enums.
 
 /// Pools that are told apart; what goes beyond is summed up under the label value `other`.
@@ -218,7 +219,7 @@ metrics! {
     /// Logged-in clients, by state.
     Clients = "pgsteward_clients" One;
     /// Server connections, by state.
-    Servers = "db_client_connection_count" One;
+    Servers = "pgsteward_server_connections" One;
 }
 
 metrics! {
@@ -390,6 +391,9 @@ mod tests {
         for metric in all() {
             assert!(names.insert(metric.name), "{} twice", metric.name);
             assert!(metric.help.ends_with('.'), "{}", metric.name);
+            // Prometheus keeps these for histograms and summaries.
+            let reserved = ["_count", "_sum", "_bucket"];
+            assert!(!reserved.iter().any(|end| metric.name.ends_with(end)), "{}", metric.name);
             assert_eq!(
                 metric.kind == Kind::Counter,
                 metric.name.ends_with("_total"),
@@ -407,7 +411,8 @@ mod tests {
             "# Metrics\n\n\
              This page is made from `src/telemetry/metrics.rs` (`UPDATE=1 cargo test reference`).\n\n\
              `GET /metrics` at `server.admin_listen` gives them in Prometheus' text format. What OpenTelemetry has a name\n\
-             for bears that name; the rest begins with `pgsteward_`. Times are seconds. Everything is counted in plain\n\
+             for bears that name (but `db.client.connection.count`, which is `pgsteward_server_connections`); the rest begins with\n\
+             `pgsteward_`. Times are seconds. Everything is counted in plain\n\
              cells of the workers and summed up at the scrape: a scrape asks each worker once, and costs requests nothing.\n\
              Pools beyond the first 100 (by name) are summed up as `other`.\n\n\
              | metric | type | labels | meaning |\n| --- | --- | --- | --- |\n",

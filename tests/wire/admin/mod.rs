@@ -5,6 +5,7 @@ mod conservation;
 mod handover;
 mod http;
 mod logs;
+mod pgbouncer;
 mod reload;
 mod rights;
 mod show;
