@@ -14,8 +14,11 @@ use crate::pool::Scope;
 use crate::protocol::SqlState;
 use crate::session::{Order, Rights};
 
-/// How often it is looked whether what a command waits for has come.
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// It is looked after so long whether what a command waits for has come, then after twice as long, and so on.
+const POLL_MIN: Duration = Duration::from_millis(5);
+
+/// The longest pause between two looks.
+const POLL_MAX: Duration = Duration::from_millis(200);
 
 /// What SELECT 1 gives.
 pub(super) const ONE: &[Column] = &[Column("?column?", Type::Int4)];
@@ -201,8 +204,10 @@ impl Admin {
     }
 
     async fn until(&self, is_so: impl Fn(&State) -> bool) {
+        let mut pause = POLL_MIN;
         while !is_so(&self.fleet().state().await) {
-            tokio::time::sleep(POLL_INTERVAL).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(POLL_MAX);
         }
     }
 

@@ -60,6 +60,8 @@ pub struct Pool {
     backends: RefCell<Vec<Weak<Backend>>>,
     /// Nobody is lent a connection, and none is kept: an operator has paused the database.
     is_paused: Cell<bool>,
+    /// The configuration has no place for it any more.
+    is_retired: Cell<bool>,
     /// Connections made before that are not lent again.
     vacated_at: Cell<Option<Instant>>,
 }
@@ -123,6 +125,7 @@ impl Pool {
             lent: Cell::new(0),
             backends: RefCell::default(),
             is_paused: Cell::new(is_paused),
+            is_retired: Cell::new(false),
             vacated_at: Cell::new(None),
         })
     }
@@ -200,6 +203,9 @@ impl Pool {
     /// Queues for a server connection.
     pub fn wait(&self, variant: &Rc<Variant>) -> Result<Waiting, WaitError> {
         let me = self.me.upgrade().ok_or(WaitError::ShuttingDown)?;
+        if self.is_retired.get() {
+            return Err(WaitError::ShuttingDown);
+        }
         let waiters = self.inner.borrow().waiters.len();
         if waiters >= self.target().settings.waiters {
             self.common.process.count_limit(Limit::Waiters);

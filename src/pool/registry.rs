@@ -137,13 +137,18 @@ impl Pools {
         }
     }
 
-    /// The configuration has changed. `route` tells where a database leads now, for whom.
+    /// The configuration has changed. `route` tells where a database leads now, for whom. A pool lives on if that is where
+    /// it has led before: what its clients have prepared is known for that database.
     pub fn reconfigure(&self, config: &Config, route: impl Fn(&str, &str) -> Option<Target>) {
         self.common.net.replace(Arc::new(config.net.clone()));
         self.common.startup_variants.set(config.limits.startup_variants);
         for pool in self.all() {
             match route(&pool.key.database, &pool.login) {
-                Some(target) if target.key == pool.key => pool.retarget(target),
+                Some(target)
+                    if target.key == pool.key && pool.leads_to(&target.address, &target.dbname) =>
+                {
+                    pool.retarget(target);
+                }
                 _ => {
                     self.by_key.borrow_mut().remove(&pool.key);
                     pool.retire();

@@ -136,7 +136,8 @@ impl Context {
         for handle in self.registry.all() {
             let identity = &handle.identity;
             let target = route(&config, &identity.pool.database, &identity.user);
-            if !target.is_ok_and(|(target, _)| target.key == identity.pool) {
+            let is_same = target.is_ok_and(|(target, _)| target.key == identity.pool);
+            if !is_same || self.pools.find(&identity.pool).is_none() {
                 handle.leaves.set(true);
                 handle.signal(Signal::Drain);
             }

@@ -115,7 +115,7 @@ impl End {
                     SqlState::ADMIN_SHUTDOWN,
                     "terminating connection because the proxy's configuration has changed",
                 )
-                .detail("Its database is gone, or is used as another user now.")
+                .detail("Its database is gone, leads elsewhere, or is used as another user now.")
                 .hint("Connect again."),
             ),
             Self::Killed | Self::ShuttingDown => Some(LocalError::fatal(

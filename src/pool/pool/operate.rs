@@ -36,19 +36,13 @@ impl Pool {
         self.is_paused.get()
     }
 
-    /// The configuration has changed. If that leads elsewhere now, or logs in otherwise, connections made until now are
-    /// not lent again.
+    /// The configuration has changed. If it logs in otherwise now, connections made until now are not lent again.
     pub(in crate::pool) fn retarget(&self, target: Target) {
-        let is_elsewhere = {
-            let known = self.target.borrow();
-            known.address != target.address
-                || known.dbname != target.dbname
-                || known.password != target.password
-        };
+        let is_other_login = self.target.borrow().password != target.password;
         self.query_timeout.set(target.settings.query_timeout);
         *self.target.borrow_mut() = Rc::new(target);
-        if is_elsewhere {
-            // What was refused there may be granted here.
+        if is_other_login {
+            // What was refused before may be granted now.
             self.inner.borrow_mut().retry = None;
             self.be_vacated();
         }
@@ -57,6 +51,7 @@ impl Pool {
 
     /// The configuration has no place for it any more: what is lent is closed when it comes back, and nobody waits.
     pub(in crate::pool) fn retire(&self) {
+        self.is_retired.set(true);
         self.is_paused.set(true);
         self.close();
     }

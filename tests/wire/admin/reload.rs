@@ -102,10 +102,12 @@ fn a_database_that_leads_elsewhere_drains() {
     client.query("begin").ok();
     change(&proxy, &config("size = 2", "").replace("\"postgres\"", "\"template1\""));
     console.query("RELOAD").ok();
-    // The open transaction ends where it began; the next one is there.
+    // The open transaction ends where it began; the next client is there.
     assert_eq!(client.query("select current_database()").ok().value(), "postgres");
-    client.query("commit").ok();
-    assert_eq!(client.query("select current_database()").ok().value(), "template1");
+    client.send(&crate::support::frames::query("commit"));
+    assert_eq!(client.until_end().sqlstate().as_deref(), Some("57P01"));
+    let mut next = login(&proxy, &role, "shop");
+    assert_eq!(next.query("select current_database()").ok().value(), "template1");
 }
 
 #[test]
