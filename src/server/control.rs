@@ -140,7 +140,8 @@ impl Control {
         match event {
             Event::AllLeft => return Some(Outcome::Drained),
             Event::GraceOver | Event::Request(Request::Shutdown(ShutdownMode::Now)) => {
-                return Some(Outcome::Cut);
+                let is_empty = self.clients.load(Ordering::Relaxed) == 0;
+                return Some(if is_empty { Outcome::Drained } else { Outcome::Cut });
             }
             Event::Successor(successor) => self.hand_on(&successor),
             Event::Hangup => {

@@ -32,7 +32,10 @@ impl Reloader {
 
     /// Reads it again with one more `section.key=value`.
     pub(super) fn set(&mut self, assignment: String) -> Result<Reloaded, String> {
+        // The last one of a key counts.
+        let key = |assignment: &str| assignment.split('=').next().map(str::to_owned);
         let mut set = self.set.clone();
+        set.retain(|known| key(known) != key(&assignment));
         set.push(assignment);
         let reloaded = self.take_over(&set)?;
         self.set = set;

@@ -131,6 +131,19 @@ pub enum Signal {
     Cut,
 }
 
+impl Signal {
+    /// How much it matters.
+    fn weight(self) -> u8 {
+        match self {
+            Self::Probe | Self::Retry => 0,
+            Self::IdleInTransaction | Self::Unanswered => 1,
+            Self::Drain => 2,
+            Self::Kill => 3,
+            Self::Cut => 4,
+        }
+    }
+}
+
 impl Registry {
     /// Makes and keeps a handle with a key of `key_bytes` random bytes. `None`: no randomness.
     pub fn register(
@@ -223,12 +236,15 @@ impl SessionHandle {
         WorkerId(u16::try_from(low).unwrap_or_default())
     }
 
-    /// Tells the session something; it hears it at once.
+    /// Tells the session something; it hears it at once. What it has not heard yet is replaced only by what matters as
+    /// much: the sweep says again what it has to say.
     pub fn signal(&self, signal: Signal) {
         if signal == Signal::Probe {
             self.input_ended_at.set(Some(Instant::now()));
         }
-        self.signal.set(Some(signal));
+        if self.signal.get().is_none_or(|unheard| unheard.weight() <= signal.weight()) {
+            self.signal.set(Some(signal));
+        }
         if let Some(waker) = self.waker.borrow().as_ref() {
             waker.wake_by_ref();
         }
