@@ -34,7 +34,7 @@ fn a_slow_request_is_logged_with_its_text_and_where_the_time_went() {
     client.query("select 'quick'").ok();
     client.query("select 'slow', pg_sleep(0.1)").ok();
     assert_eq!(slow(&proxy, "statement"), "select 'slow', pg_sleep(0.1)");
-    assert!((100..1000).contains(&slow_ms(&proxy, "server_ms")), "{}", proxy.log());
+    assert!(slow_ms(&proxy, "server_ms") >= 100, "{}", proxy.log());
     assert_eq!((slow_ms(&proxy, "queue_ms"), slow_ms(&proxy, "client_ms")), (0, 0));
     assert!(!proxy.log().contains("'quick'"), "{}", proxy.log());
 }
@@ -63,7 +63,7 @@ fn waits_for_a_server_connection_and_for_the_client_are_told_apart() {
     client.until_ready().ok();
     assert_eq!(slow(&proxy, "statement"), "select 'queued'");
     assert!(slow_ms(&proxy, "queue_ms") >= 100, "{}", proxy.log());
-    assert!(slow_ms(&proxy, "server_ms") < 80, "{}", proxy.log());
+    assert!(slow_ms(&proxy, "server_ms") < slow_ms(&proxy, "queue_ms"), "{}", proxy.log());
     // More than the sockets' buffers hold.
     client.send(&query("select 'unread', repeat('x', 1000) from generate_series(1, 20000)"));
     eventually("the answer is on its way", SOON, || {
@@ -80,7 +80,9 @@ fn lines_can_be_json() {
     let role = Role::new();
     let proxy = launch("size=2 log.format=json log.stats=100ms");
     role.wire(&proxy).query("select 1").ok();
-    eventually("there are counts", SOON, || proxy.log().contains("xacts_per_s"));
+    for expected in ["client left", "xacts_per_s"] {
+        eventually(expected, SOON, || proxy.log().contains(expected));
+    }
     let mut messages = Vec::new();
     for line in proxy.log().lines() {
         let line: serde_json::Value =

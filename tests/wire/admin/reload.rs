@@ -70,7 +70,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
     assert_eq!(refused.sqlstate().as_deref(), Some("F0000"));
     let why = refused.error_field('H').unwrap();
     assert!(why.contains(":3: pool.nonsense") && why.contains(":4: pool.mode"), "{why}");
-    assert!(proxy.log().contains("pool.nonsense"), "{}", proxy.log());
+    eventually("it is logged", SOON, || proxy.log().contains("pool.nonsense"));
     assert_eq!(pool_size(&mut console), 2);
     client.query("select 1").ok();
     fs::remove_file(proxy.config_file()).unwrap();
