@@ -127,7 +127,7 @@ impl Session {
     }
 
     /// Serves the client until it leaves.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         loop {
             let turn = std::future::poll_fn(|cx| self.poll(cx)).await;
             let end = match turn {

@@ -128,7 +128,7 @@ impl End {
 
 impl Session {
     /// Gives the server connection up and tells the client.
-    pub(super) async fn end(mut self, end: End) {
+    pub(super) async fn end(mut self: Box<Self>, end: End) {
         let is_mid_frame = self.is_mid_server_frame();
         self.part_from_server();
         let (client, pid) = (self.handle.identity.id, self.handle.pid.0);

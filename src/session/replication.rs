@@ -61,7 +61,7 @@ impl Replication {
 
     /// Copies until either side closes. There are no transactions here that a drain could wait for; only
     /// its end is heard.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         if self.server.write_all(&self.read_ahead).await.is_err() {
             return;
         }
