@@ -247,8 +247,7 @@ fn operators_at_work_are_not_noticed() {
 }
 
 fn pgbench(proxy: &Proxy, arguments: &[&str]) {
-    let program = support::install::Install::chosen().program("pgbench");
-    let done = Command::new(program)
+    let done = Command::new("pgbench")
         .args(["-h", "127.0.0.1", "-U", "bencher", "-p", &proxy.port().to_string()])
         .args(arguments)
         .arg("postgres")

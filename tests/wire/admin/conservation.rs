@@ -18,8 +18,7 @@ const SECONDS: u32 = 3;
 const CLIENTS: u64 = 12;
 
 fn pgbench(proxy: &Proxy, arguments: &[&str]) -> Command {
-    let program = crate::support::install::Install::chosen().program("pgbench");
-    let mut command = Command::new(program);
+    let mut command = Command::new("pgbench");
     command.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &proxy.port().to_string()]);
     command.args(arguments).arg("postgres");
     command

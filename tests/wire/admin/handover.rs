@@ -22,8 +22,7 @@ fn path(name: &str) -> String {
 }
 
 fn pgbench(port: u16, arguments: &[&str]) -> String {
-    let program = crate::support::install::Install::chosen().program("pgbench");
-    let done = Command::new(program)
+    let done = Command::new("pgbench")
         .args(["-h", "127.0.0.1", "-U", "postgres", "-p", &port.to_string()])
         .args(arguments)
         .arg("postgres")
